@@ -1,0 +1,195 @@
+/**
+ * The closed set of errors that reach a user. A code exists only where a caller acts differently on it.
+ * Nothing else is thrown across the public surface: native and third-party errors are put into `cause`.
+ * Messages are one sentence with the values last; they never carry credentials.
+ */
+
+import type { RecordedEvent } from "./vocabulary/event.ts";
+import type { ExpectedVersion } from "./vocabulary/expected-version.ts";
+
+/** What a caller can branch on; the README's table says what to do for each. */
+export type EventStoreErrorCode =
+  | "conflict"
+  | "invalid-argument"
+  | "invalid-event"
+  | "unreadable-event"
+  | "store-closed"
+  | "writer-fenced"
+  | "overloaded"
+  | "storage-unavailable"
+  | "storage-corrupt"
+  | "internal";
+
+/**
+ * What is known of a write that failed. `not-applied`: nothing of it is or will be stored.
+ * `unknown`: it may be stored; repeat it with the same event ids or the same `idempotencyKey`, which is harmless.
+ */
+export type WriteOutcome = "not-applied" | "unknown";
+
+/** What every error carries besides its message. */
+export interface EventStoreErrorOptions {
+  readonly cause?: unknown;
+  readonly outcome?: WriteOutcome;
+}
+
+/** The base of every error of Strata. `outcome` is set on failed writes only. */
+export class EventStoreError extends Error {
+  readonly code: EventStoreErrorCode;
+  readonly outcome: WriteOutcome | undefined;
+
+  constructor(code: EventStoreErrorCode, message: string, options: EventStoreErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = new.target.name;
+    this.code = code;
+    this.outcome = options.outcome;
+  }
+}
+
+/** A condition of an append or commit did not hold. Reload and decide again. */
+export class ConflictError extends EventStoreError {
+  declare readonly code: "conflict";
+  /** The stream whose expectation failed; absent where `failIfMatch` failed. */
+  readonly streamName: string | undefined;
+  readonly expectedVersion: ExpectedVersion | undefined;
+  readonly actualVersion: number | undefined;
+  /** Up to 16 of the events that stand in the way, oldest first; they may be fewer than there are. */
+  readonly conflictingEvents: readonly RecordedEvent[];
+
+  constructor(
+    message: string,
+    detail: {
+      readonly streamName?: string;
+      readonly expectedVersion?: ExpectedVersion;
+      readonly actualVersion?: number;
+      readonly conflictingEvents?: readonly RecordedEvent[];
+    },
+  ) {
+    super("conflict", message, { outcome: "not-applied" });
+    this.streamName = detail.streamName;
+    this.expectedVersion = detail.expectedVersion;
+    this.actualVersion = detail.actualVersion;
+    this.conflictingEvents = detail.conflictingEvents ?? [];
+  }
+}
+
+/** The call itself is wrong: mend it. `argument` names the part, as in `options.fromVersion`. */
+export class InvalidArgumentError extends EventStoreError {
+  declare readonly code: "invalid-argument";
+  readonly argument: string;
+
+  constructor(argument: string, problem: string, options: EventStoreErrorOptions = {}) {
+    super("invalid-argument", `${argument} ${problem}`, options);
+    this.argument = argument;
+  }
+}
+
+/** One problem of an event's data: where, and what. */
+export interface EventIssue {
+  /** The path within the event, as in `data.items.0.sku`. */
+  readonly path: string;
+  readonly message: string;
+}
+
+/** An event does not satisfy its definition; nothing was written. */
+export class InvalidEventError extends EventStoreError {
+  declare readonly code: "invalid-event";
+  readonly eventType: string;
+  readonly issues: readonly EventIssue[];
+
+  constructor(eventType: string, issues: readonly EventIssue[]) {
+    const shown = issues.slice(0, 3).map((issue) => `${issue.path}: ${issue.message}`);
+    const more = issues.length > shown.length ? ` and ${issues.length - shown.length} more` : "";
+    super("invalid-event", `Event ${printable(eventType)} is not valid: ${shown.join("; ")}${more}`, {
+      outcome: "not-applied",
+    });
+    this.eventType = eventType;
+    this.issues = issues;
+  }
+}
+
+/** A stored event cannot be handed out: no upcaster leads from its version to today's, or an upcaster threw. */
+export class UnreadableEventError extends EventStoreError {
+  declare readonly code: "unreadable-event";
+  readonly eventType: string;
+  readonly streamName: string;
+  readonly version: number;
+  readonly position: number;
+
+  constructor(
+    event: {
+      readonly type: string;
+      readonly streamName: string;
+      readonly version: number;
+      readonly position: number;
+    },
+    problem: string,
+    cause?: unknown,
+  ) {
+    const where = `${printable(event.type)} at version ${event.version} of ${printable(event.streamName)}`;
+    super("unreadable-event", `Stored event ${where} cannot be read: ${problem}`, { cause });
+    this.eventType = event.type;
+    this.streamName = event.streamName;
+    this.version = event.version;
+    this.position = event.position;
+  }
+}
+
+/** The store is closed, or was closed while the call was under way. Open it again. */
+export class StoreClosedError extends EventStoreError {
+  declare readonly code: "store-closed";
+  constructor(message = "The store is closed", options: EventStoreErrorOptions = {}) {
+    super("store-closed", message, options);
+  }
+}
+
+/** Another writer has opened the same store. This one acknowledges nothing any more. */
+export class WriterFencedError extends EventStoreError {
+  declare readonly code: "writer-fenced";
+  constructor(options: EventStoreErrorOptions = {}) {
+    super("writer-fenced", "Another writer has opened this store, so this one stopped", options);
+  }
+}
+
+/** A bound was reached; nothing was written. Back off and try again. */
+export class OverloadedError extends EventStoreError {
+  declare readonly code: "overloaded";
+  constructor(message: string) {
+    super("overloaded", message, { outcome: "not-applied" });
+  }
+}
+
+/** The storage did not answer, or answered with a failure. Try again, or open the store again where the message says so. */
+export class StorageUnavailableError extends EventStoreError {
+  declare readonly code: "storage-unavailable";
+  constructor(message: string, options: EventStoreErrorOptions = {}) {
+    super("storage-unavailable", message, options);
+  }
+}
+
+/** What is stored is damaged, or is not a store of this format. Stop and look. */
+export class StorageCorruptError extends EventStoreError {
+  declare readonly code: "storage-corrupt";
+  constructor(message: string, options: EventStoreErrorOptions = {}) {
+    super("storage-corrupt", message, options);
+  }
+}
+
+/** A fault of Strata itself. Please report it. */
+export class InternalError extends EventStoreError {
+  declare readonly code: "internal";
+  constructor(message: string, options: EventStoreErrorOptions = {}) {
+    super("internal", message, options);
+  }
+}
+
+/** A value that a user gave, made fit for a one-line message: quoted, escaped, at most 80 characters. */
+export function printable(value: unknown): string {
+  let text: string | undefined;
+  try {
+    text = typeof value === "bigint" ? `${value}n` : JSON.stringify(value);
+  } catch {
+    text = undefined;
+  }
+  text ??= typeof value === "function" ? "a function" : String(value);
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+}

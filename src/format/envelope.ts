@@ -1,0 +1,185 @@
+/**
+ * One event as bytes, encoded once: the same bytes stand in the stream's page and in the global log's, so that pages merge
+ * and split without decoding. What differs between the two (stream, version, position) is in the page's directory.
+ *
+ * flags (1) | recordedAt (6, ms) | type | schemaVersion | [tags] | id | [occurredAt (8, ms)] | [extension] | [metadata] | data
+ */
+
+import { type EventIssue, UnreadableEventError } from "../errors.ts";
+import type { EventMetadata } from "../vocabulary/event.ts";
+import { ByteReader, ByteWriter } from "./bytes.ts";
+import { type EncodedPayload, encodePayload, readPayload, writePayload } from "./payload.ts";
+
+const flag = {
+  occurredAt: 1,
+  metadata: 2,
+  tags: 4,
+  uuid: 8,
+  dataIsMsgpack: 16,
+  metadataIsMsgpack: 32,
+  /** The caller chose the id, so a retry may bring it again. */
+  idGiven: 64,
+  /** A block that later versions may put here; this version skips it. */
+  extension: 128,
+} as const;
+
+const recordedAtOffset = 1;
+const typeOffset = 7;
+
+/** An event that is validated and not yet numbered. */
+export interface EventToEncode {
+  readonly id: string;
+  readonly idGiven: boolean;
+  readonly type: string;
+  readonly schemaVersion: number;
+  readonly tags: readonly string[];
+  readonly occurredAtMs: number | undefined;
+  readonly metadata: EventMetadata;
+  readonly data: unknown;
+}
+
+/** An event in storage: where it stands, and its bytes. The decoded rest is read when somebody wants it. */
+export interface StoredEvent {
+  readonly streamName: string;
+  readonly version: number;
+  readonly position: number;
+  readonly bytes: Buffer;
+}
+
+/** What filters and indexes need of an event; cheap to read. */
+export interface EventSummary {
+  readonly type: string;
+  readonly tags: readonly string[];
+}
+
+/** What is said of an event besides its place and payload. */
+export interface EventHeader extends EventSummary {
+  readonly id: string;
+  readonly idGiven: boolean;
+  readonly schemaVersion: number;
+  readonly recordedAtMs: number;
+  readonly occurredAtMs: number | undefined;
+}
+
+export interface DecodedEvent extends EventHeader {
+  readonly metadata: EventMetadata;
+  readonly data: unknown;
+}
+
+const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+const noTags: readonly string[] = Object.freeze([]);
+const noMetadata: EventMetadata = Object.freeze({});
+const scratch = new ByteWriter(4_096);
+
+function flagsOf(
+  event: EventToEncode,
+  isUuid: boolean,
+  metadata: EncodedPayload | undefined,
+  data: EncodedPayload,
+): number {
+  return (
+    (event.occurredAtMs === undefined ? 0 : flag.occurredAt) |
+    (metadata === undefined ? 0 : flag.metadata) |
+    (event.tags.length === 0 ? 0 : flag.tags) |
+    (isUuid ? flag.uuid : 0) |
+    (data.encoding === "msgpack" ? flag.dataIsMsgpack : 0) |
+    (metadata?.encoding === "msgpack" ? flag.metadataIsMsgpack : 0) |
+    (event.idGiven ? flag.idGiven : 0)
+  );
+}
+
+/** Encodes an event with `recordedAt` left at zero, or says what of it cannot be stored. */
+export function encodeEvent(event: EventToEncode): Buffer | { readonly issues: readonly EventIssue[] } {
+  const data = encodePayload(event.data, "data");
+  if ("issues" in data) return data;
+  const metadata = Object.keys(event.metadata).length === 0 ? undefined : encodePayload(event.metadata, "metadata");
+  if (metadata !== undefined && "issues" in metadata) return metadata;
+  const isUuid = uuidPattern.test(event.id);
+  const writer = scratch;
+  writer.reset();
+  writer.byte(flagsOf(event, isUuid, metadata, data));
+  writer.uint48(0);
+  writer.text(event.type);
+  writer.varint(event.schemaVersion);
+  if (event.tags.length > 0) {
+    writer.varint(event.tags.length);
+    for (const tag of event.tags) writer.text(tag);
+  }
+  if (isUuid) writer.raw(Buffer.from(event.id.replaceAll("-", ""), "hex"));
+  else writer.text(event.id);
+  if (event.occurredAtMs !== undefined) writer.float64(event.occurredAtMs);
+  if (metadata !== undefined) {
+    writer.block(typeof metadata.content === "string" ? Buffer.from(metadata.content) : metadata.content);
+  }
+  writePayload(writer, data);
+  return writer.finish();
+}
+
+/** Writes the time of recording into encoded bytes: it is known only when the event is numbered. */
+export function stampRecordedAt(bytes: Buffer, recordedAtMs: number): void {
+  bytes.writeUIntLE(recordedAtMs, recordedAtOffset, 6);
+}
+
+export function recordedAtMsOf(bytes: Buffer): number {
+  return bytes.readUIntLE(recordedAtOffset, 6);
+}
+
+function readTags(reader: ByteReader, flags: number): readonly string[] {
+  if ((flags & flag.tags) === 0) return noTags;
+  const tags: string[] = [];
+  for (let left = reader.varint(); left > 0; left -= 1) tags.push(reader.text());
+  return tags;
+}
+
+function readId(reader: ByteReader, flags: number): string {
+  if ((flags & flag.uuid) === 0) return reader.text();
+  const hex = reader.raw(16).toString("hex");
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}
+
+/** Reads type and tags only. */
+export function readSummary(bytes: Buffer): EventSummary {
+  const reader = new ByteReader(bytes, typeOffset);
+  const type = reader.text();
+  reader.varint();
+  return { type, tags: readTags(reader, bytes[0] ?? 0) };
+}
+
+function readHeaderFrom(reader: ByteReader): EventHeader & { readonly flags: number } {
+  const flags = reader.byte();
+  const recordedAtMs = reader.uint48();
+  const type = reader.text();
+  const schemaVersion = reader.varint();
+  const tags = readTags(reader, flags);
+  const id = readId(reader, flags);
+  const occurredAtMs = (flags & flag.occurredAt) === 0 ? undefined : reader.float64();
+  if ((flags & flag.extension) !== 0) reader.skip(reader.varint());
+  return { flags, recordedAtMs, type, schemaVersion, tags, id, idGiven: (flags & flag.idGiven) !== 0, occurredAtMs };
+}
+
+/** Reads everything but metadata and data. */
+export function readHeader(bytes: Buffer): EventHeader {
+  return readHeaderFrom(new ByteReader(bytes));
+}
+
+function readMetadata(reader: ByteReader, flags: number): EventMetadata {
+  if ((flags & flag.metadata) === 0) return noMetadata;
+  const length = reader.varint();
+  const block = new ByteReader(reader.raw(length));
+  return readPayload(block, (flags & flag.metadataIsMsgpack) === 0 ? "json" : "msgpack") as EventMetadata;
+}
+
+/** Decodes the whole event; throws `unreadable-event` where its bytes make no sense. */
+export function decodeEvent(stored: StoredEvent): DecodedEvent {
+  const reader = new ByteReader(stored.bytes);
+  let type = "?";
+  try {
+    const header = readHeaderFrom(reader);
+    type = header.type;
+    const metadata = readMetadata(reader, header.flags);
+    const data = readPayload(reader, (header.flags & flag.dataIsMsgpack) === 0 ? "json" : "msgpack");
+    return { ...header, metadata, data };
+  } catch (cause) {
+    throw new UnreadableEventError({ ...stored, type }, "its bytes are broken", cause);
+  }
+}

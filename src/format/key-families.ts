@@ -1,0 +1,163 @@
+/**
+ * The one table of what is stored under which key. The tag bytes are frozen: they stay in storage for ever.
+ * A key is its family's tag, then order-preserving fields. A page's key carries its LAST version or position, so that
+ * "from N" is one ascending seek: the first row at or after N holds N.
+ *
+ * | tag | family           | key                          | value                                                        |
+ * |-----|------------------|------------------------------|--------------------------------------------------------------|
+ * | 01  | store header     | -                            | format version, store id, families in use                    |
+ * | 02  | log end          | -                            | last position, its time, up to where the index is complete   |
+ * | 10  | stream heads     | stream name                  | version, times, the newest events (stream-head.ts)           |
+ * | 20  | stream events    | stream name, last version    | a page (pages.ts)                                            |
+ * | 30  | global log       | last position                | a page, complete without look-ups                            |
+ * | 40  | index            | kind, value, segment         | the positions of a full segment that match                   |
+ * | 50  | time             | minute since 1970            | the first position recorded in or after it                   |
+ * | 60  | idempotency keys | key                          | the result of the commit                                     |
+ * | 61  | idempotency ages | minute, last position        | the keys written then, to be dropped when the window passed  |
+ *
+ * Free for later families: 11-1f, 21-2f, 31-3f, 41-4f, 51-5f, 62-ff.
+ */
+
+import {
+  afterPrefix,
+  OrderedReader,
+  orderedInteger,
+  orderedString,
+  stringPrefix,
+  writeOrderedInteger,
+} from "./ordered-bytes.ts";
+
+const tags = {
+  storeHeader: 0x01,
+  logEnd: 0x02,
+  streamHeads: 0x10,
+  streamEvents: 0x20,
+  globalLog: 0x30,
+  index: 0x40,
+  time: 0x50,
+  idempotencyKeys: 0x60,
+  idempotencyAges: 0x61,
+} as const;
+
+/** The families that a store of this format uses; the header lists them. */
+export const familyNames: readonly string[] = Object.keys(tags);
+
+/** What an index entry is about. The byte is part of the key. */
+export type IndexKind = "type" | "category" | "tag";
+
+const indexKinds: Readonly<Record<IndexKind, number>> = { type: 1, category: 2, tag: 3 };
+
+/** The index is written in segments of exactly this many positions: segment `s` holds `s * size + 1` to `(s + 1) * size`. */
+export const indexSegmentSize = 1_024;
+
+export function segmentOf(position: number): number {
+  return Math.floor((position - 1) / indexSegmentSize);
+}
+
+/** A range of keys: from `start`, inclusive, to `end`, exclusive. */
+export interface KeySpan {
+  readonly start: Buffer;
+  readonly end: Buffer;
+}
+
+function tagged(tag: number, ...fields: readonly Uint8Array[]): Buffer {
+  return Buffer.concat([Buffer.of(tag), ...fields]);
+}
+
+/** Everything that begins with `prefix`, which begins with a tag below FF and so has an end. */
+function spanOf(prefix: Buffer): KeySpan {
+  return { start: prefix, end: afterPrefix(prefix) ?? Buffer.of(0xff) };
+}
+
+export const storeHeaderKey: Buffer = Buffer.of(tags.storeHeader);
+export const logEndKey: Buffer = Buffer.of(tags.logEnd);
+
+export function streamHeadKey(streamName: string): Buffer {
+  return tagged(tags.streamHeads, orderedString(streamName));
+}
+
+/** The heads of all streams whose names begin with `prefix`. */
+export function streamHeadSpan(prefix: string): KeySpan {
+  return spanOf(tagged(tags.streamHeads, stringPrefix(prefix)));
+}
+
+export function streamNameOfHeadKey(key: Uint8Array): string {
+  return new OrderedReader(key, 1).string();
+}
+
+export function streamPageKey(streamName: string, lastVersion: number): Buffer {
+  return tagged(tags.streamEvents, orderedString(streamName), orderedInteger(lastVersion));
+}
+
+/** The pages of one stream that hold versions from `fromVersion` on. */
+export function streamPageSpan(streamName: string, fromVersion: number): KeySpan {
+  const stream = tagged(tags.streamEvents, orderedString(streamName));
+  return { start: Buffer.concat([stream, orderedInteger(fromVersion)]), end: spanOf(stream).end };
+}
+
+export function globalPageKey(lastPosition: number): Buffer {
+  const key = Buffer.allocUnsafe(9);
+  key[0] = tags.globalLog;
+  writeOrderedInteger(key, lastPosition, 1);
+  return key;
+}
+
+/** The pages of the global log that hold positions from `fromPosition` on. */
+export function globalPageSpan(fromPosition: number): KeySpan {
+  return { start: globalPageKey(fromPosition), end: Buffer.of(tags.globalLog + 1) };
+}
+
+export function lastPositionOfGlobalPageKey(key: Uint8Array): number {
+  return new OrderedReader(key, 1).integer();
+}
+
+export function indexKey(kind: IndexKind, value: string, segment: number): Buffer {
+  return tagged(tags.index, Buffer.of(indexKinds[kind]), orderedString(value), orderedInteger(segment));
+}
+
+/** One value's entries, from `fromSegment` on. */
+export function indexSpan(kind: IndexKind, value: string, fromSegment: number): KeySpan {
+  const entries = tagged(tags.index, Buffer.of(indexKinds[kind]), orderedString(value));
+  return { start: Buffer.concat([entries, orderedInteger(fromSegment)]), end: spanOf(entries).end };
+}
+
+export function segmentOfIndexKey(key: Uint8Array): number {
+  return new OrderedReader(key, key.length - 8).integer();
+}
+
+export function timeKey(minute: number): Buffer {
+  return tagged(tags.time, orderedInteger(minute));
+}
+
+/** The minutes from `fromMinute` on. */
+export function timeSpan(fromMinute: number): KeySpan {
+  return { start: timeKey(fromMinute), end: Buffer.of(tags.time + 1) };
+}
+
+export function minuteOfTimeKey(key: Uint8Array): number {
+  return new OrderedReader(key, 1).integer();
+}
+
+/** The minute since 1970 in which a time in milliseconds lies. */
+export function minuteOf(timeMs: number): number {
+  return Math.floor(timeMs / 60_000);
+}
+
+export function idempotencyKeyKey(idempotencyKey: string): Buffer {
+  return tagged(tags.idempotencyKeys, orderedString(idempotencyKey));
+}
+
+export function idempotencyAgeKey(minute: number, lastPosition: number): Buffer {
+  return tagged(tags.idempotencyAges, orderedInteger(minute), orderedInteger(lastPosition));
+}
+
+/** The ages before `minute`. */
+export function idempotencyAgeSpanBefore(minute: number): KeySpan {
+  return {
+    start: tagged(tags.idempotencyAges, orderedInteger(0)),
+    end: tagged(tags.idempotencyAges, orderedInteger(minute)),
+  };
+}
+
+/** Every key of the store; used to tell an empty database from one that is not ours. */
+export const everyKey: { readonly start: Buffer } = { start: Buffer.of(0x00) };

@@ -1,0 +1,130 @@
+/**
+ * Pages: several events in one row, because rows are what costs. A page is a small directory, then the events' bytes one
+ * after another, so that pages merge and split without decoding. It carries a checksum and describes itself.
+ *
+ * stream page: seal | count | { version step, position step, length } x count | bytes
+ * global page: seal | names | { text } x names | count | { position step, name, version, length } x count | bytes
+ *
+ * A step is the difference to the entry before, the first one to zero, so that gaps which retention makes can be said.
+ */
+
+import { StorageCorruptError } from "../errors.ts";
+import { type ByteReader, ByteWriter } from "./bytes.ts";
+import { beginSealed, openSealed, seal } from "./checksum.ts";
+import type { StoredEvent } from "./envelope.ts";
+
+const streamPageKind = 0x21;
+const globalPageKind = 0x31;
+
+/** A page ends when it has this many events or bytes; a larger event has a page of its own. */
+export const pageEventsMax = 256;
+export const pageBytesMax: number = 64 * 1024;
+
+const scratch = new ByteWriter(pageBytesMax);
+
+/** Cuts a run of events into pages of bounded size, in order. */
+export function splitIntoPages(events: readonly StoredEvent[]): readonly (readonly StoredEvent[])[] {
+  const pages: StoredEvent[][] = [];
+  let page: StoredEvent[] = [];
+  let bytes = 0;
+  for (const event of events) {
+    if (page.length > 0 && (page.length >= pageEventsMax || bytes + event.bytes.length > pageBytesMax)) {
+      pages.push(page);
+      page = [];
+      bytes = 0;
+    }
+    page.push(event);
+    bytes += event.bytes.length;
+  }
+  if (page.length > 0) pages.push(page);
+  return pages;
+}
+
+/** Events of one stream, by version. */
+export function encodeStreamPage(events: readonly StoredEvent[]): Buffer {
+  const writer = scratch;
+  writer.reset();
+  beginSealed(writer, streamPageKind);
+  writer.varint(events.length);
+  let version = 0;
+  let position = 0;
+  for (const event of events) {
+    writer.varint(event.version - version);
+    writer.varint(event.position - position);
+    writer.varint(event.bytes.length);
+    version = event.version;
+    position = event.position;
+  }
+  for (const event of events) writer.raw(event.bytes);
+  return seal(writer);
+}
+
+/** Events of the log, by position. */
+export function encodeGlobalPage(events: readonly StoredEvent[]): Buffer {
+  const names = new Map<string, number>();
+  for (const event of events) if (!names.has(event.streamName)) names.set(event.streamName, names.size);
+  const writer = scratch;
+  writer.reset();
+  beginSealed(writer, globalPageKind);
+  writer.varint(names.size);
+  for (const name of names.keys()) writer.text(name);
+  writer.varint(events.length);
+  let position = 0;
+  for (const event of events) {
+    writer.varint(event.position - position);
+    writer.varint(names.get(event.streamName) ?? 0);
+    writer.varint(event.version);
+    writer.varint(event.bytes.length);
+    position = event.position;
+  }
+  for (const event of events) writer.raw(event.bytes);
+  return seal(writer);
+}
+
+interface Entry {
+  readonly streamName: string;
+  readonly version: number;
+  readonly position: number;
+  readonly length: number;
+}
+
+function cut(reader: ByteReader, entries: readonly Entry[], what: string): readonly StoredEvent[] {
+  const events = entries.map(({ streamName, version, position, length }) => ({
+    streamName,
+    version,
+    position,
+    bytes: reader.raw(length),
+  }));
+  if (reader.remaining !== 0) throw new StorageCorruptError(`${what} has bytes left over`);
+  return events;
+}
+
+export function decodeStreamPage(streamName: string, bytes: Uint8Array): readonly StoredEvent[] {
+  const what = "A page of a stream";
+  const reader = openSealed(bytes, streamPageKind, what);
+  const entries: Entry[] = [];
+  let version = 0;
+  let position = 0;
+  for (let left = reader.varint(); left > 0; left -= 1) {
+    version += reader.varint();
+    position += reader.varint();
+    entries.push({ streamName, version, position, length: reader.varint() });
+  }
+  return cut(reader, entries, what);
+}
+
+export function decodeGlobalPage(bytes: Uint8Array): readonly StoredEvent[] {
+  const what = "A page of the log";
+  const reader = openSealed(bytes, globalPageKind, what);
+  const names: string[] = [];
+  for (let left = reader.varint(); left > 0; left -= 1) names.push(reader.text());
+  const entries: Entry[] = [];
+  let position = 0;
+  for (let left = reader.varint(); left > 0; left -= 1) {
+    position += reader.varint();
+    const streamName = names[reader.varint()];
+    if (streamName === undefined) throw new StorageCorruptError(`${what} names no stream`);
+    entries.push({ streamName, version: reader.varint(), position, length: reader.varint() });
+  }
+  return cut(reader, entries, what);
+}

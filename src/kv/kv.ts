@@ -1,0 +1,83 @@
+/**
+ * The port to an ordered byte store: keys and values are bytes, keys sort as unsigned bytes, one writer at a time.
+ * It has never heard of events. Reads see durable rows only. Scans ascend and hand out rows in batches, so that a faster
+ * adapter can cross into native code once a batch instead of once a row.
+ */
+
+import type { EventStoreError } from "../errors.ts";
+
+export type KvOperation =
+  | { readonly kind: "put"; readonly key: Uint8Array; readonly value: Uint8Array }
+  | { readonly kind: "delete"; readonly key: Uint8Array };
+
+export interface KvRow {
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+}
+
+/** From `start`, inclusive, to `end`, exclusive; without `end` to the last key. Both bounds have at least one byte. */
+export interface KvRange {
+  readonly start: Uint8Array;
+  readonly end?: Uint8Array;
+}
+
+/** `replay`: long and sequential, reads ahead, caches nothing. `lookup`: a few rows, through the cache. */
+export type ScanPurpose = "replay" | "lookup";
+
+/** An ascending scan over the rows as they were when it was opened. Not for concurrent use. */
+export interface KvCursor {
+  /** Up to `rowsMax` further rows; an empty list means the end of the range, for good. */
+  next(rowsMax: number): Promise<readonly KvRow[]>;
+  /** Goes forward to the first row at or after `key`; a key behind the cursor or outside the range is not allowed. */
+  seek(key: Uint8Array): Promise<void>;
+  /** Frees what the scan holds. May be called at any time, any number of times. */
+  close(): void;
+}
+
+export interface KvReader {
+  get(key: Uint8Array): Promise<Uint8Array | undefined>;
+  /** As `get` for each key, in order, at the price of one wait. */
+  getMany(keys: readonly Uint8Array[]): Promise<readonly (Uint8Array | undefined)[]>;
+  scan(range: KvRange, purpose: ScanPurpose): Promise<KvCursor>;
+}
+
+/** The rows as they were at one moment. Close it: an open snapshot keeps old rows from being collected. */
+export interface KvSnapshot extends KvReader {
+  close(): void;
+}
+
+export type KvStatus =
+  | { readonly state: "open" }
+  /** Closed by `close()`. */
+  | { readonly state: "closed" }
+  /** Another writer took over: nothing is acknowledged any more. */
+  | { readonly state: "fenced"; readonly error: EventStoreError }
+  /** It stopped for another reason, and must be opened again. */
+  | { readonly state: "failed"; readonly error: EventStoreError };
+
+/** What an adapter has counted since it was opened. */
+export interface KvStats {
+  readonly writes: number;
+  readonly rowsWritten: number;
+  readonly bytesWritten: number;
+  readonly gets: number;
+  readonly scans: number;
+  readonly rowsScanned: number;
+  /** Background flushes of what a cold open would otherwise have to replay. */
+  readonly memtableFlushes: number;
+}
+
+export interface KeyValueStore extends KvReader, AsyncDisposable {
+  /** What people see of it: the URL without credentials. */
+  readonly url: string;
+  /**
+   * Applies all operations or none, in order, and resolves when they are durable. The next write may be started only
+   * after this one has settled. A rejection carries `outcome`; after `unknown` the store takes no further writes.
+   */
+  write(operations: readonly KvOperation[]): Promise<void>;
+  snapshot(): Promise<KvSnapshot>;
+  status(): KvStatus;
+  stats(): KvStats;
+  /** Resolves when everything written is durable and a cold open has little to replay. Idempotent. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,210 @@
+/**
+ * Where a store lives: URLs, folders, buckets and their credentials. The sole importer of the S3 client.
+ * Credentials are handed to the native store and appear in no message.
+ */
+
+import { mkdir, readdir } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { CreateBucketCommand, ListObjectsV2Command, S3Client, type S3ClientConfig } from "@aws-sdk/client-s3";
+import { InvalidArgumentError, printable, StorageUnavailableError } from "../errors.ts";
+import { DeadlineExpired, withDeadline } from "../runtime/deadline.ts";
+
+/** Each part optional: what is missing comes from `AWS_*`, then from what AWS users have (profiles, roles). */
+export interface S3Options {
+  /** As in `http://127.0.0.1:9000`; without it, Amazon's own. */
+  readonly endpoint?: string;
+  readonly region?: string;
+  readonly accessKeyId?: string;
+  readonly secretAccessKey?: string;
+  readonly sessionToken?: string;
+  /** Make the bucket where it does not exist. Default: false. */
+  readonly createBucket?: boolean;
+}
+
+export type StoreLocation =
+  | { readonly kind: "memory"; readonly url: string }
+  | { readonly kind: "folder"; readonly url: string; readonly directory: string }
+  | { readonly kind: "s3"; readonly url: string; readonly bucket: string; readonly prefix: string };
+
+/** How long the first word with a bucket may take. */
+const preflightTimeoutMs = 15_000;
+
+/** Below the store's own folder or prefix, so that other kinds of objects can stand beside the database. */
+export const databaseFolder = "db";
+
+/** Reads `memory:`, `file:DIR` (relative to the working directory, or absolute) or `s3://bucket/prefix`. */
+export function parseStoreUrl(url: unknown): StoreLocation {
+  const problem = 'must be "memory:", "file:DIR" or "s3://bucket/prefix"';
+  if (typeof url !== "string") throw new InvalidArgumentError("url", `${problem}, not ${printable(url)}`);
+  if (url === "memory:") return { kind: "memory", url };
+  if (url.startsWith("file:")) {
+    const path = url.startsWith("file://")
+      ? decodeURIComponent(url.slice("file://".length))
+      : url.slice("file:".length);
+    if (path.length === 0 || path.includes("\0")) {
+      throw new InvalidArgumentError("url", `must name a folder after "file:", not ${printable(url)}`);
+    }
+    return { kind: "folder", url, directory: resolve(path) };
+  }
+  if (url.startsWith("s3://")) {
+    const [bucket = "", ...rest] = url.slice("s3://".length).split("/");
+    const prefix = rest.filter((part) => part.length > 0).join("/");
+    if (!/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(bucket)) {
+      throw new InvalidArgumentError(
+        "url",
+        `must name a bucket of 3 to 63 of a-z, 0-9, "." and "-", not ${printable(bucket)}`,
+      );
+    }
+    return { kind: "s3", url, bucket, prefix };
+  }
+  throw new InvalidArgumentError("url", `${problem}, not ${printable(url)}`);
+}
+
+/**
+ * Makes the folder where there is none, and tells a new one from a store from something else.
+ * Throws `invalid-argument` where the folder holds what is no store.
+ */
+export async function prepareFolder(directory: string): Promise<"new" | "existing"> {
+  let entries: string[];
+  try {
+    await mkdir(directory, { recursive: true });
+    entries = await readdir(directory);
+  } catch (cause) {
+    throw new StorageUnavailableError(`The folder cannot be used: ${directory}`, { cause, outcome: "not-applied" });
+  }
+  if (entries.length === 0) return "new";
+  if (!entries.includes(databaseFolder)) {
+    throw new InvalidArgumentError("url", `names a folder that is not empty and holds no store: ${directory}`);
+  }
+  const inside: string[] = await readdir(join(directory, databaseFolder)).catch(() => []);
+  if (inside.length === 0) return "new";
+  if (!inside.includes("manifest")) {
+    throw new InvalidArgumentError("url", `names a folder that is not empty and holds no store: ${directory}`);
+  }
+  return "existing";
+}
+
+function endpointOf(options: S3Options): string | undefined {
+  const { AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, AWS_ENDPOINT } = process.env;
+  const endpoint = options.endpoint ?? AWS_ENDPOINT_URL_S3 ?? AWS_ENDPOINT_URL ?? AWS_ENDPOINT;
+  if (endpoint !== undefined && !URL.canParse(endpoint)) {
+    throw new InvalidArgumentError(
+      "s3.endpoint",
+      `must be a URL such as "http://127.0.0.1:9000", not ${printable(endpoint)}`,
+    );
+  }
+  return endpoint;
+}
+
+function regionOf(options: S3Options): string {
+  return options.region ?? process.env.AWS_REGION ?? process.env.AWS_DEFAULT_REGION ?? "us-east-1";
+}
+
+/** A client for the bucket, with the credentials of `options`, else of the SDK's default provider chain. */
+export function createS3Client(options: S3Options): S3Client {
+  const endpoint = endpointOf(options);
+  if ((options.accessKeyId === undefined) !== (options.secretAccessKey === undefined)) {
+    throw new InvalidArgumentError("s3", "must have both accessKeyId and secretAccessKey, or neither");
+  }
+  const config: S3ClientConfig = { region: regionOf(options), maxAttempts: 2 };
+  if (endpoint !== undefined) {
+    config.endpoint = endpoint;
+    config.forcePathStyle = true;
+  }
+  if (options.accessKeyId !== undefined && options.secretAccessKey !== undefined) {
+    config.credentials = {
+      accessKeyId: options.accessKeyId,
+      secretAccessKey: options.secretAccessKey,
+      ...(options.sessionToken === undefined ? {} : { sessionToken: options.sessionToken }),
+    };
+  }
+  return new S3Client(config);
+}
+
+function errorName(error: unknown): string {
+  return error instanceof Error ? error.name : "unknown error";
+}
+
+async function listOne(client: S3Client, bucket: string, prefix: string): Promise<boolean> {
+  const answer = await client.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, MaxKeys: 1 }));
+  return (answer.KeyCount ?? answer.Contents?.length ?? 0) > 0;
+}
+
+/** Whether the bucket is there and can be listed; makes it where the options say so. */
+async function checkBucket(
+  client: S3Client,
+  location: StoreLocation & { kind: "s3" },
+  options: S3Options,
+): Promise<"new" | "existing"> {
+  const root = location.prefix === "" ? "" : `${location.prefix}/`;
+  const database = `${root}${databaseFolder}/manifest/`;
+  try {
+    return (await listOne(client, location.bucket, database)) ? "existing" : "new";
+  } catch (error) {
+    if (errorName(error) !== "NoSuchBucket" || options.createBucket !== true) throw error;
+  }
+  await client.send(new CreateBucketCommand({ Bucket: location.bucket }));
+  return "new";
+}
+
+/** What the native library must find in its environment to reach the bucket. */
+export interface S3Access {
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly state: "new" | "existing";
+}
+
+/** Resolves the credentials and says whether the bucket answers, before the native store, which would retry for ever. */
+export async function prepareBucket(location: StoreLocation & { kind: "s3" }, options: S3Options): Promise<S3Access> {
+  const client = createS3Client(options);
+  const endpoint = endpointOf(options);
+  const where = endpoint === undefined ? location.url : `${location.url} at ${endpoint}`;
+  try {
+    const state = await withDeadline(checkBucket(client, location, options), preflightTimeoutMs, "The bucket's answer");
+    const credentials = await client.config.credentials();
+    return {
+      state,
+      environment: {
+        CLOUD_PROVIDER: "aws",
+        AWS_BUCKET: location.bucket,
+        AWS_REGION: regionOf(options),
+        AWS_DEFAULT_REGION: undefined,
+        AWS_ACCESS_KEY_ID: credentials.accessKeyId,
+        AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
+        AWS_SESSION_TOKEN: credentials.sessionToken,
+        AWS_ENDPOINT: endpoint,
+        AWS_ENDPOINT_URL: undefined,
+        AWS_ENDPOINT_URL_S3: undefined,
+        AWS_ALLOW_HTTP: endpoint?.startsWith("http:") === true ? "true" : undefined,
+        AWS_VIRTUAL_HOSTED_STYLE_REQUEST: endpoint === undefined ? "true" : "false",
+        AWS_TIMEOUT: "10s",
+      },
+    };
+  } catch (cause) {
+    throw bucketError(cause, where);
+  } finally {
+    client.destroy();
+  }
+}
+
+function bucketError(cause: unknown, where: string): StorageUnavailableError | InvalidArgumentError {
+  if (cause instanceof InvalidArgumentError) return cause;
+  const options = { cause, outcome: "not-applied" } as const;
+  if (cause instanceof DeadlineExpired)
+    return new StorageUnavailableError(`The bucket did not answer in time: ${where}`, options);
+  switch (errorName(cause)) {
+    case "NoSuchBucket":
+      return new StorageUnavailableError(`There is no such bucket (createBucket makes it): ${where}`, options);
+    case "InvalidAccessKeyId":
+    case "SignatureDoesNotMatch":
+      return new StorageUnavailableError(`The server refuses these credentials: ${where}`, options);
+    case "AccessDenied":
+      return new StorageUnavailableError(`These credentials may not list the bucket: ${where}`, options);
+    case "CredentialsProviderError":
+      return new StorageUnavailableError(
+        `No credentials were found in the options, the environment or a profile: ${where}`,
+        options,
+      );
+    default:
+      return new StorageUnavailableError(`The bucket cannot be reached (${errorName(cause)}): ${where}`, options);
+  }
+}

@@ -1,0 +1,110 @@
+/**
+ * The engine's settings as plain data, by kind of location, and why. SlateDB 0.12.1 loses acknowledged data unless these
+ * hold together (ARCHITECTURE.md, "Driving SlateDB"): nothing here is a matter of taste unless it says so.
+ */
+
+import type { StoreLocation } from "./object-store.ts";
+
+/** What decides when acknowledged data is safe. Tests break single rules to see that data is then lost. */
+export interface SlateTuning {
+  /**
+   * Above any WAL backlog that can exist at open, so that recovery fills a single memtable: a recovery that needs two
+   * loses acknowledged rows at the next restart. Nothing is allocated up front. Never lower it between two opens.
+   */
+  readonly l0SstSizeBytes: number;
+  /** Flush what recovery replayed into L0 before serving. */
+  readonly flushAfterOpen: boolean;
+  /**
+   * The least age at which the garbage collector removes WAL and manifest objects, the fences among them. A writer that
+   * stood still for longer could write behind a fence that is gone, so none acknowledges after a quarter of this.
+   */
+  readonly garbageMinAgeMs: number;
+  readonly garbageIntervalMs: number;
+  /** Whether a writer that stood still for too long stops. Off only in the test that shows the loss. */
+  readonly heartbeat: boolean;
+  /** How often the writer looks for a newer one. */
+  readonly manifestPollMs: number;
+  /** Memtable flushes of our own bound what a cold open replays: by commit groups, bytes and time. */
+  readonly memtableFlushGroups: number;
+  readonly memtableFlushBytes: number;
+  readonly memtableFlushMs: number;
+  /** At least this long between two of them. */
+  readonly memtableFlushSpacingMs: number;
+  /** With this much unflushed the store takes no further writes: a flush hangs, and the engine itself would not stop. */
+  readonly memtableBytesMax: number;
+  /** How long a read may take; the engine itself has no time-out. */
+  readonly readTimeoutMs: number;
+  /** How long opening may take. */
+  readonly openTimeoutMs: number;
+  /** How long each step of closing may take. */
+  readonly closeTimeoutMs: number;
+}
+
+const shared = {
+  l0SstSizeBytes: 4_000_000_000,
+  flushAfterOpen: true,
+  heartbeat: true,
+  memtableFlushGroups: 128,
+  memtableFlushBytes: 32 * 1024 * 1024,
+  memtableFlushMs: 10 * 60_000,
+  memtableBytesMax: 256 * 1024 * 1024,
+  readTimeoutMs: 30_000,
+  openTimeoutMs: 60_000,
+  closeTimeoutMs: 30_000,
+} as const;
+
+/** A folder or memory: listing costs nothing, so fences stay for a day and a writer may stand still for six hours. */
+const localTuning: SlateTuning = {
+  ...shared,
+  garbageMinAgeMs: 24 * 60 * 60_000,
+  garbageIntervalMs: 5 * 60_000,
+  manifestPollMs: 1_000,
+  memtableFlushSpacingMs: 500,
+};
+
+/** A bucket: each request has a price, and a listing grows with what is kept. */
+const bucketTuning: SlateTuning = {
+  ...shared,
+  garbageMinAgeMs: 10 * 60_000,
+  garbageIntervalMs: 60_000,
+  manifestPollMs: 2_000,
+  memtableFlushSpacingMs: 0,
+};
+
+export function tuningFor(location: StoreLocation): SlateTuning {
+  return location.kind === "s3" ? bucketTuning : localTuning;
+}
+
+/** Durations reach the engine as strings with a unit; a bare number would mean seconds. */
+function milliseconds(value: number): string {
+  return `${Math.max(1, Math.round(value))}ms`;
+}
+
+/** The engine's own setting names, by dotted path. Unknown names are ignored by it without a word, so they are read back. */
+export function engineSettings(tuning: SlateTuning): Readonly<Record<string, unknown>> {
+  const minAge = milliseconds(tuning.garbageMinAgeMs);
+  const interval = milliseconds(tuning.garbageIntervalMs);
+  const sortedAge = milliseconds(Math.min(tuning.garbageMinAgeMs, 20 * 60_000));
+  return {
+    // Each commit group flushes the WAL explicitly; a timer would only add waiting or objects.
+    flush_interval: null,
+    l0_sst_size_bytes: tuning.l0SstSizeBytes,
+    // With the default of 8, memtable flushes stall behind compaction.
+    l0_max_ssts: 64,
+    manifest_poll_interval: milliseconds(tuning.manifestPollMs),
+    manifest_update_timeout: "60s",
+    // Small memtables get bloom filters too: a look at an absent key then reads no block.
+    min_filter_keys: 1,
+    compression_codec: "Zstd",
+    max_unflushed_bytes: 1024 * 1024 * 1024,
+    "compactor_options.max_concurrent_compactions": 1,
+    "garbage_collector_options.wal_options.interval": interval,
+    "garbage_collector_options.wal_options.min_age": minAge,
+    "garbage_collector_options.manifest_options.interval": interval,
+    "garbage_collector_options.manifest_options.min_age": minAge,
+    "garbage_collector_options.compacted_options.interval": interval,
+    "garbage_collector_options.compacted_options.min_age": sortedAge,
+    "garbage_collector_options.compactions_options.interval": interval,
+    "garbage_collector_options.compactions_options.min_age": sortedAge,
+  };
+}

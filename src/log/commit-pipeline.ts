@@ -1,0 +1,365 @@
+/**
+ * The one way into the log. Commits queue up; one group at a time is judged, written as one atomic batch, and made durable;
+ * meanwhile the next one gathers. Only then do heads and live readers move, and only then do promises settle.
+ * Nothing is acknowledged before it is durable, and nothing at all once the storage has stopped or fenced this writer.
+ */
+
+import {
+  EventStoreError,
+  InternalError,
+  OverloadedError,
+  StorageUnavailableError,
+  StoreClosedError,
+} from "../errors.ts";
+import type { CommitRecord, LogEnd } from "../format/records.ts";
+import type { KeyValueStore } from "../kv/kv.ts";
+import type { Clock } from "../runtime/clock.ts";
+import { pause } from "../runtime/deadline.ts";
+import type { PreparedCommit } from "./commit.ts";
+import { groupRows, IndexWriter } from "./group-rows.ts";
+import type { IdempotencyKeys } from "./idempotency-keys.ts";
+import type { IndexReader } from "./index-reader.ts";
+import { type Conflict, GroupJudge, type Verdict } from "./judge.ts";
+import type { RecentLog } from "./recent-log.ts";
+import type { StreamHeads } from "./stream-heads.ts";
+
+/** The most commits and encoded bytes in one group. */
+export const groupCommitsMax = 2_048;
+export const groupBytesMax: number = 8 * 1024 * 1024;
+/** The most commits and encoded bytes that wait; beyond that an append is refused as `overloaded`. */
+export const queueCommitsMax = 100_000;
+export const queueBytesMax: number = 64 * 1024 * 1024;
+
+export interface CommitPipelineOptions {
+  readonly kv: KeyValueStore;
+  readonly clock: Clock;
+  readonly heads: StreamHeads;
+  readonly recent: RecentLog;
+  readonly index: IndexReader;
+  readonly keys: IdempotencyKeys;
+  readonly end: LogEnd;
+  readonly lingerMs: number;
+  readonly timeoutMs: number;
+  /** Whether a commit in conflict repeats an earlier one (its result), or what to tell the caller. */
+  readonly explain: (commit: PreparedCommit, conflict: Conflict) => Promise<CommitRecord | EventStoreError>;
+  /** A group is durable: `recent` holds its events now. */
+  readonly onDurable: () => void;
+}
+
+/** What the pipeline has counted since it was opened. */
+export interface CommitStats {
+  readonly groups: number;
+  readonly commits: number;
+  readonly events: number;
+  readonly conflicts: number;
+  readonly replayed: number;
+  readonly queued: number;
+}
+
+export interface SettledCommit {
+  readonly record: CommitRecord;
+  readonly replayed: boolean;
+}
+
+interface Waiting {
+  readonly commit: PreparedCommit;
+  readonly deadlineMs: number;
+  readonly resolve: (settled: SettledCommit) => void;
+  readonly reject: (error: unknown) => void;
+  phase: "queued" | "in-flight" | "settled";
+  unlisten: (() => void) | undefined;
+}
+
+export class CommitPipeline {
+  readonly #options: CommitPipelineOptions;
+  readonly #indexWriter: IndexWriter;
+  #end: LogEnd;
+  #queue: Waiting[] = [];
+  #queuedBytes = 0;
+  #inFlight: Waiting[] = [];
+  #running: Promise<void> | undefined;
+  readonly #explaining = new Set<Promise<void>>();
+  #deadlineTimer: ReturnType<typeof setTimeout> | undefined;
+  #closed = false;
+  /** Set when a group's fate is unknown: nothing can be judged after it. */
+  #failure: EventStoreError | undefined;
+  /** A group is taking longer than callers wait; new commits are turned away until it settles. */
+  #stalled = false;
+  #stats = { groups: 0, commits: 0, events: 0, conflicts: 0, replayed: 0 };
+
+  constructor(options: CommitPipelineOptions) {
+    this.#options = options;
+    this.#end = options.end;
+    this.#indexWriter = new IndexWriter(options.recent, options.end.indexedTo);
+  }
+
+  /** The end of the log as it is durable. */
+  get end(): LogEnd {
+    return this.#end;
+  }
+
+  get failure(): EventStoreError | undefined {
+    return this.#failure;
+  }
+
+  get stalled(): boolean {
+    return this.#stalled;
+  }
+
+  stats(): CommitStats {
+    return { ...this.#stats, queued: this.#queue.length };
+  }
+
+  /** Settles when the commit is durable, is found to repeat an earlier one, or failed. */
+  submit(commit: PreparedCommit): Promise<SettledCommit> {
+    if (commit.signal?.aborted === true) return Promise.reject(commit.signal.reason);
+    const refusal = this.#refusal(commit);
+    if (refusal !== undefined) return Promise.reject(refusal);
+    return new Promise((resolve, reject) => {
+      const deadlineMs = this.#options.clock.monotonic() + this.#options.timeoutMs;
+      const waiting: Waiting = { commit, deadlineMs, resolve, reject, phase: "queued", unlisten: undefined };
+      this.#listen(waiting);
+      this.#queue.push(waiting);
+      this.#queuedBytes += commit.bytes;
+      this.#armDeadline();
+      this.#running ??= this.#run();
+    });
+  }
+
+  /** Takes no further commits, and resolves when those that wait have settled. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#running;
+    await Promise.all(this.#explaining);
+    clearTimeout(this.#deadlineTimer);
+  }
+
+  #refusal(commit: PreparedCommit): EventStoreError | undefined {
+    if (this.#closed) return new StoreClosedError("The store is closed", { outcome: "not-applied" });
+    if (this.#failure !== undefined) return again(this.#failure);
+    const status = this.#options.kv.status();
+    if (status.state === "closed") return new StoreClosedError("The store is closed", { outcome: "not-applied" });
+    if (status.state !== "open") return again(status.error);
+    if (this.#stalled)
+      return new StorageUnavailableError("The storage does not answer at the moment", { outcome: "not-applied" });
+    if (this.#queue.length >= queueCommitsMax || this.#queuedBytes + commit.bytes > queueBytesMax) {
+      const bounds = `${queueCommitsMax} commits or ${queueBytesMax} bytes`;
+      return new OverloadedError(`More than ${bounds} wait to be written`);
+    }
+    return undefined;
+  }
+
+  #listen(waiting: Waiting): void {
+    const { signal } = waiting.commit;
+    if (signal === undefined) return;
+    const onAbort = (): void => {
+      if (waiting.phase === "queued") this.#fail(waiting, signal.reason);
+    };
+    signal.addEventListener("abort", onAbort, { once: true });
+    waiting.unlisten = () => signal.removeEventListener("abort", onAbort);
+  }
+
+  #settle(waiting: Waiting): boolean {
+    if (waiting.phase === "settled") return false;
+    waiting.phase = "settled";
+    waiting.unlisten?.();
+    return true;
+  }
+
+  #succeed(waiting: Waiting, record: CommitRecord, replayed: boolean): void {
+    if (!this.#settle(waiting)) return;
+    if (replayed) this.#stats.replayed += 1;
+    else this.#stats.commits += 1;
+    waiting.resolve({ record, replayed });
+  }
+
+  #fail(waiting: Waiting, error: unknown): void {
+    if (this.#settle(waiting)) waiting.reject(error);
+  }
+
+  /** Waits for the oldest commit's deadline; what is late is told so, honestly. */
+  #armDeadline(): void {
+    if (this.#deadlineTimer !== undefined) return;
+    const oldest = this.#inFlight.find((waiting) => waiting.phase !== "settled") ?? this.#queue[0];
+    if (oldest === undefined) return;
+    const waitMs = Math.max(1, oldest.deadlineMs - this.#options.clock.monotonic());
+    this.#deadlineTimer = setTimeout(() => {
+      this.#deadlineTimer = undefined;
+      this.#expire();
+      this.#armDeadline();
+    }, waitMs);
+  }
+
+  #expire(): void {
+    const nowMs = this.#options.clock.monotonic();
+    const late = `within ${this.#options.timeoutMs} ms`;
+    for (const waiting of this.#inFlight) {
+      if (waiting.phase === "settled" || waiting.deadlineMs > nowMs) continue;
+      this.#stalled = true;
+      this.#fail(
+        waiting,
+        new StorageUnavailableError(`The storage did not confirm the commit ${late}`, { outcome: "unknown" }),
+      );
+    }
+    for (const waiting of this.#queue) {
+      if (waiting.deadlineMs > nowMs) break;
+      this.#fail(
+        waiting,
+        new StorageUnavailableError(`The commit could not be started ${late}`, { outcome: "not-applied" }),
+      );
+    }
+  }
+
+  async #run(): Promise<void> {
+    try {
+      while (this.#queue.length > 0) {
+        // Lets everybody who was just answered come back with the next append before the group is cut.
+        await new Promise<void>((resolve) => setImmediate(resolve));
+        if (this.#options.lingerMs > 0 && !this.#closed) await pause(this.#options.lingerMs);
+        this.#inFlight = this.#cutGroup();
+        await this.#commitGroup(this.#inFlight);
+        this.#inFlight = [];
+        this.#stalled = false;
+      }
+    } finally {
+      this.#running = undefined;
+    }
+    if (this.#queue.length === 0) {
+      clearTimeout(this.#deadlineTimer);
+      this.#deadlineTimer = undefined;
+    }
+  }
+
+  #cutGroup(): Waiting[] {
+    const group: Waiting[] = [];
+    let bytes = 0;
+    let taken = 0;
+    for (const waiting of this.#queue) {
+      const { commit } = waiting;
+      if (group.length >= groupCommitsMax || (group.length > 0 && bytes + commit.bytes > groupBytesMax)) break;
+      taken += 1;
+      this.#queuedBytes -= commit.bytes;
+      if (waiting.phase === "settled") continue;
+      waiting.phase = "in-flight";
+      bytes += commit.bytes;
+      group.push(waiting);
+    }
+    this.#queue = this.#queue.slice(taken);
+    return group;
+  }
+
+  async #commitGroup(group: readonly Waiting[]): Promise<void> {
+    let written = false;
+    try {
+      if (this.#failure !== undefined) throw again(this.#failure);
+      const recordedAtMs = Math.max(this.#options.clock.now(), this.#end.lastRecordedAtMs);
+      const judge = await this.#judgeFor(group, recordedAtMs);
+      const verdicts = group.map((waiting) => [waiting, judge.judge(waiting.commit)] as const);
+      if (judge.events.length > 0) {
+        written = true;
+        await this.#write(judge, recordedAtMs);
+      }
+      this.#announce(verdicts);
+    } catch (error) {
+      const failure = asStoreError(error, written ? "unknown" : "not-applied");
+      // What may have been written decides all that follows, so nothing can follow until the store is opened again.
+      if (written && failure.outcome !== "not-applied") this.#failure = failure;
+      for (const waiting of group) this.#fail(waiting, failure);
+    }
+  }
+
+  async #judgeFor(group: readonly Waiting[], recordedAtMs: number): Promise<GroupJudge> {
+    const { heads, keys, recent } = this.#options;
+    const names = new Set<string>();
+    const keysUsed: string[] = [];
+    for (const { commit } of group) {
+      for (const { streamName } of commit.appends) names.add(streamName);
+      for (const { streamName } of commit.checks) names.add(streamName);
+      if (commit.idempotencyKey !== undefined) keysUsed.push(commit.idempotencyKey);
+    }
+    const olderMatches = await this.#olderMatches(group);
+    return new GroupJudge({
+      recent,
+      heads: await heads.getMany(names),
+      keys: await keys.find(keysUsed),
+      olderMatches,
+      recordedAtMs,
+    });
+  }
+
+  /** Conditions by query that reach behind what is in memory ask the stored index. */
+  async #olderMatches(group: readonly Waiting[]): Promise<Map<PreparedCommit, number>> {
+    const found = new Map<PreparedCommit, number>();
+    const toPosition = this.#options.recent.firstPosition - 1;
+    for (const { commit } of group) {
+      const condition = commit.failIfMatch;
+      if (condition?.filter === undefined || condition.afterPosition >= toPosition) continue;
+      const position = await this.#options.index.first(condition.filter, condition.afterPosition + 1, toPosition);
+      if (position !== undefined) found.set(commit, position);
+    }
+    return found;
+  }
+
+  async #write(judge: GroupJudge, recordedAtMs: number): Promise<void> {
+    const { kv, heads, recent, keys, onDurable } = this.#options;
+    const rows = groupRows(judge, this.#end, recordedAtMs, this.#indexWriter);
+    const swept = judge.keys.size > 0 ? await keys.sweep(recordedAtMs, judge.keys) : [];
+    await kv.write([...rows.operations, ...swept]);
+    this.#indexWriter.confirm(rows.indexProgress);
+    for (const head of rows.heads) heads.put(head);
+    this.#end = rows.end;
+    recent.add(judge.recent, rows.end.indexedTo);
+    this.#stats.groups += 1;
+    this.#stats.events += judge.events.length;
+    onDurable();
+  }
+
+  #announce(verdicts: readonly (readonly [Waiting, Verdict])[]): void {
+    for (const [waiting, verdict] of verdicts) {
+      switch (verdict.kind) {
+        case "accepted":
+          this.#succeed(waiting, verdict.record, false);
+          break;
+        case "replayed":
+          this.#succeed(waiting, verdict.record, true);
+          break;
+        case "refused":
+          this.#fail(waiting, verdict.error);
+          break;
+        case "conflict":
+          this.#stats.conflicts += 1;
+          this.#explainLater(waiting, verdict.conflict);
+      }
+    }
+  }
+
+  #explainLater(waiting: Waiting, conflict: Conflict): void {
+    const explaining = this.#explain(waiting, conflict).finally(() => this.#explaining.delete(explaining));
+    this.#explaining.add(explaining);
+  }
+
+  async #explain(waiting: Waiting, conflict: Conflict): Promise<void> {
+    try {
+      const answer = await this.#options.explain(waiting.commit, conflict);
+      if (answer instanceof EventStoreError) this.#fail(waiting, answer);
+      else this.#succeed(waiting, answer, true);
+    } catch (error) {
+      this.#fail(waiting, asStoreError(error, "not-applied"));
+    }
+  }
+}
+
+/** The error that stopped the store, told to a commit that was not even begun. */
+function again(failure: EventStoreError): EventStoreError {
+  return copyWith(failure, "not-applied");
+}
+
+function copyWith(error: EventStoreError, outcome: "not-applied" | "unknown"): EventStoreError {
+  const copy: EventStoreError = Object.create(Object.getPrototypeOf(error), Object.getOwnPropertyDescriptors(error));
+  return Object.defineProperty(copy, "outcome", { value: outcome, enumerable: true });
+}
+
+function asStoreError(error: unknown, outcome: "not-applied" | "unknown"): EventStoreError {
+  if (error instanceof EventStoreError) return error.outcome === undefined ? copyWith(error, outcome) : error;
+  return new InternalError("A commit group failed", { cause: error, outcome });
+}

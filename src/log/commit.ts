@@ -1,0 +1,193 @@
+/** A commit, from what a caller gives to what the pipeline judges: checked, validated, encoded. */
+
+import { InvalidArgumentError, printable } from "../errors.ts";
+import { currentCause } from "../runtime/causation.ts";
+import type { EventDefinitions, NewEventOf } from "../schema/define-events.ts";
+import type { EventRegistry, PreparedEvent } from "../schema/registry.ts";
+import type { EventMetadata, NewEvent } from "../vocabulary/event.ts";
+import { checkExpectedVersion, type ExpectedVersion } from "../vocabulary/expected-version.ts";
+import { type CheckedFilter, checkFilter, type EventFilter } from "../vocabulary/filter.ts";
+import { checkName } from "../vocabulary/names.ts";
+
+/** The most events, streams and encoded bytes of one commit. */
+export const commitEventsMax = 10_000;
+export const commitStreamsMax = 1_000;
+export const commitBytesMax: number = 16 * 1024 * 1024;
+
+/** Refuses the commit if any event matches `filter` with a position after `afterPosition` (default 0: any event at all). */
+export interface FailIfMatch {
+  readonly filter: EventFilter;
+  readonly afterPosition?: number;
+}
+
+/** What `append` takes besides the events. */
+export interface AppendOptions {
+  /** Always given; `"any"` for no check. */
+  readonly expectedVersion: ExpectedVersion;
+  readonly failIfMatch?: FailIfMatch;
+  /** Repeating a commit with the same key, within the store's window, returns the first result. */
+  readonly idempotencyKey?: string;
+  /** Takes the append back while it waits in the queue; once it is being written it has no effect. */
+  readonly signal?: AbortSignal;
+}
+
+export interface StreamAppend<Definitions extends EventDefinitions = never> {
+  readonly streamName: string;
+  readonly events: readonly NewEventOf<Definitions>[];
+  readonly expectedVersion: ExpectedVersion;
+}
+
+/** A stream that must be as expected, and is not written. */
+export interface StreamCheck {
+  readonly streamName: string;
+  readonly expectedVersion: ExpectedVersion;
+}
+
+/** Appends to several streams, all or none. A stream appears once in `appends`. */
+export interface CommitRequest<Definitions extends EventDefinitions = never> {
+  readonly appends: readonly StreamAppend<Definitions>[];
+  readonly checks?: readonly StreamCheck[];
+  readonly failIfMatch?: FailIfMatch;
+  readonly idempotencyKey?: string;
+  readonly signal?: AbortSignal;
+}
+
+export interface AppendResult {
+  /** How many events the stream has with these. */
+  readonly streamVersion: number;
+  /** The position of the last event that was appended. */
+  readonly position: number;
+  readonly recordedAt: Date;
+  /** Whether this is the result of an earlier append that this one repeats. */
+  readonly replayed: boolean;
+}
+
+export interface CommitResult {
+  /** In the order of the commit's `appends`. */
+  readonly streams: readonly { readonly streamName: string; readonly streamVersion: number }[];
+  readonly position: number;
+  readonly recordedAt: Date;
+  readonly replayed: boolean;
+}
+
+export interface PreparedAppend {
+  readonly streamName: string;
+  readonly expectedVersion: ExpectedVersion;
+  readonly events: readonly PreparedEvent[];
+}
+
+/** A commit that is valid in itself; whether its conditions hold is for the pipeline to say. */
+export interface PreparedCommit {
+  readonly appends: readonly PreparedAppend[];
+  readonly checks: readonly StreamCheck[];
+  readonly failIfMatch: { readonly filter: CheckedFilter; readonly afterPosition: number } | undefined;
+  readonly idempotencyKey: string | undefined;
+  readonly signal: AbortSignal | undefined;
+  readonly bytes: number;
+  readonly eventCount: number;
+}
+
+const requestKeys = new Set(["appends", "checks", "failIfMatch", "idempotencyKey", "signal"]);
+
+function refuse(argument: string, problem: string): never {
+  throw new InvalidArgumentError(argument, problem, { outcome: "not-applied" });
+}
+
+function checkObject(value: unknown, argument: string): Record<string, unknown> {
+  if (typeof value !== "object" || value === null) refuse(argument, `must be an object, not ${printable(value)}`);
+  return value as Record<string, unknown>;
+}
+
+function checkList(value: unknown, argument: string, lengthMax: number): readonly unknown[] {
+  if (!Array.isArray(value)) return refuse(argument, `must be a list, not ${printable(value)}`);
+  if (value.length > lengthMax) refuse(argument, `must have at most ${lengthMax} items, not ${value.length}`);
+  return value;
+}
+
+function inheritedMetadata(): EventMetadata {
+  const cause = currentCause();
+  return cause === undefined ? {} : { ...cause };
+}
+
+function checkFailIfMatch(value: unknown, registry: EventRegistry): PreparedCommit["failIfMatch"] {
+  if (value === undefined) return undefined;
+  const condition = checkObject(value, "failIfMatch");
+  if (condition.filter === undefined) refuse("failIfMatch.filter", "is missing");
+  const afterPosition = condition.afterPosition ?? 0;
+  if (typeof afterPosition !== "number" || !Number.isSafeInteger(afterPosition) || afterPosition < 0) {
+    return refuse("failIfMatch.afterPosition", `must be an integer from 0, not ${printable(afterPosition)}`);
+  }
+  return { filter: registry.storedFilter(checkFilter(condition.filter, "failIfMatch.filter")), afterPosition };
+}
+
+function prepareAppend(
+  value: unknown,
+  argument: string,
+  registry: EventRegistry,
+  inherited: EventMetadata,
+): PreparedAppend {
+  const append = checkObject(value, argument);
+  const streamName = checkName(append.streamName, `${argument}streamName`);
+  const expectedVersion = checkExpectedVersion(append.expectedVersion, `${argument}expectedVersion`);
+  const events = checkList(append.events, `${argument}events`, commitEventsMax);
+  if (events.length === 0) refuse(`${argument}events`, "must have at least one event");
+  const prepared = events.map((event, index) =>
+    registry.prepare(streamName, event as NewEvent, `${argument}events[${index}]`, inherited),
+  );
+  return { streamName, expectedVersion, events: prepared };
+}
+
+function checkNoRepeats(appends: readonly PreparedAppend[]): void {
+  const names = new Set<string>();
+  const ids = new Set<string>();
+  for (const append of appends) {
+    if (names.has(append.streamName)) refuse("appends", `name a stream twice: ${printable(append.streamName)}`);
+    names.add(append.streamName);
+    for (const { id, idGiven } of append.events) {
+      if (idGiven && ids.has(id)) refuse("events", `have an id twice: ${printable(id)}`);
+      ids.add(id);
+    }
+  }
+}
+
+/**
+ * Checks, validates and encodes a commit. Throws `invalid-argument` or `invalid-event`; then nothing was written.
+ * `single`: it came from `append`, so that errors name the arguments of that.
+ */
+export function prepareCommit(request: unknown, registry: EventRegistry, single: boolean): PreparedCommit {
+  const given = checkObject(request, "commit");
+  for (const key of Object.keys(given)) {
+    if (!requestKeys.has(key)) refuse(key, `is not a part of a commit (${[...requestKeys].join(", ")})`);
+  }
+  const inherited = inheritedMetadata();
+  const appends = checkList(given.appends, "appends", commitStreamsMax).map((append, index) =>
+    prepareAppend(append, single ? "" : `appends[${index}].`, registry, inherited),
+  );
+  if (appends.length === 0) refuse("appends", "must have at least one stream");
+  checkNoRepeats(appends);
+  const checks = checkList(given.checks ?? [], "checks", commitStreamsMax).map((value, index): StreamCheck => {
+    const check = checkObject(value, `checks[${index}]`);
+    return {
+      streamName: checkName(check.streamName, `checks[${index}].streamName`),
+      expectedVersion: checkExpectedVersion(check.expectedVersion, `checks[${index}].expectedVersion`),
+    };
+  });
+  const { idempotencyKey, signal } = given;
+  if (idempotencyKey !== undefined) checkName(idempotencyKey, "idempotencyKey");
+  if (signal !== undefined && !(signal instanceof AbortSignal))
+    refuse("signal", `must be an AbortSignal, not ${printable(signal)}`);
+  const events = appends.flatMap((append) => append.events);
+  const bytes = events.reduce((sum, event) => sum + event.bytes.length, 0);
+  if (events.length > commitEventsMax)
+    refuse("events", `must be at most ${commitEventsMax} in one commit, not ${events.length}`);
+  if (bytes > commitBytesMax) refuse("events", `must have at most ${commitBytesMax} bytes in one commit, not ${bytes}`);
+  return {
+    appends,
+    checks,
+    failIfMatch: checkFailIfMatch(given.failIfMatch, registry),
+    idempotencyKey: idempotencyKey as string | undefined,
+    signal,
+    bytes,
+    eventCount: events.length,
+  };
+}

@@ -1,0 +1,147 @@
+/** The public face of a store: what can be read, and what can be written. Pure types. */
+
+import type { EventStoreError } from "../errors.ts";
+import type { KvStats } from "../kv/kv.ts";
+import type {
+  CategoryOf,
+  EventDefinitions,
+  EventTypeOf,
+  NewEventOf,
+  RecordedEventOf,
+} from "../schema/define-events.ts";
+import type { EventFilter } from "../vocabulary/filter.ts";
+import type { AppendOptions, AppendResult, CommitRequest, CommitResult } from "./commit.ts";
+import type { CommitStats } from "./commit-pipeline.ts";
+
+export type ReadDirection = "forwards" | "backwards";
+
+export interface ReadStreamOptions {
+  /** Where to begin, this version included. Default: 1; backwards, the newest. */
+  readonly fromVersion?: number;
+  /** Default: `"forwards"`. */
+  readonly direction?: ReadDirection;
+  /** The most events. Default: all there are when the read begins. */
+  readonly limit?: number;
+  /** Ends the read with the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
+export interface ReadAllOptions<Type extends string = string> {
+  /** Where to begin, this position included. Default: 1; backwards, the last. */
+  readonly fromPosition?: number;
+  readonly direction?: ReadDirection;
+  /** The most events that match. Default: all there are when the read begins. */
+  readonly limit?: number;
+  readonly filter?: EventFilter<Type>;
+  readonly signal?: AbortSignal;
+}
+
+export interface StreamInfo {
+  readonly streamName: string;
+  /** How many events it has ever had. */
+  readonly version: number;
+  /** When its first event was recorded. */
+  readonly created: Date;
+  /** The position of its newest event. */
+  readonly lastPosition: number;
+  /** When its newest event was recorded. */
+  readonly lastRecordedAt: Date;
+  /** Versions before this one are gone; 1 where none is. */
+  readonly truncatedBefore: number;
+}
+
+export interface ListStreamsOptions {
+  /** Only streams of this category. */
+  readonly category?: string;
+  /** Only streams whose names begin so. */
+  readonly prefix?: string;
+  /** Only streams whose names sort after this one (by their UTF-8 bytes), for paging. */
+  readonly after?: string;
+  readonly limit?: number;
+}
+
+/** What can be read of a store, now or as of then. Reads see durable events only. */
+export interface EventReader<Definitions extends EventDefinitions = never> {
+  /**
+   * The events of one stream, in order; none where there is no such stream.
+   * Throws `invalid-argument`, `unreadable-event`, `storage-unavailable`, `storage-corrupt`, `store-closed`, `writer-fenced`.
+   */
+  readStream<StreamName extends string>(
+    streamName: StreamName,
+    options?: ReadStreamOptions,
+  ): AsyncIterableIterator<RecordedEventOf<Definitions, CategoryOf<StreamName>>>;
+  /** The events of all streams, in the order of their positions. A filter is answered from the index. Throws as `readStream`. */
+  readAll(options?: ReadAllOptions<EventTypeOf<Definitions>>): AsyncIterableIterator<RecordedEventOf<Definitions>>;
+  /** What is known of a stream, or `undefined` where it has no events. */
+  streamInfo(streamName: string): Promise<StreamInfo | undefined>;
+  /** The streams, sorted by the UTF-8 bytes of their names. */
+  listStreams(options?: ListStreamsOptions): AsyncIterableIterator<StreamInfo>;
+  /** The position of the last event; 0 where there is none. */
+  lastPosition(): Promise<number>;
+}
+
+/** Where a subscription begins. `{ position: n }`: with n itself. `{ after: n }`: behind n, as checkpoints want it. */
+export type SubscribeFrom = "start" | "end" | { readonly position: number } | { readonly after: number };
+
+export interface SubscribeOptions<Type extends string = string> {
+  readonly from: SubscribeFrom;
+  readonly filter?: EventFilter<Type>;
+  /** Ends the subscription quietly. */
+  readonly signal?: AbortSignal;
+}
+
+/** `open`: all is well. `stalled`: a commit waits longer than callers do. `fenced`, `failed`: open the store again. */
+export interface StoreHealth {
+  readonly state: "open" | "stalled" | "fenced" | "failed" | "closed";
+  /** Why it is not open. */
+  readonly error?: EventStoreError;
+  readonly lastPosition: number;
+  /** Commits that wait for their group. */
+  readonly queued: number;
+}
+
+/** Counted since the store was opened. */
+export interface StoreStats {
+  readonly commits: CommitStats;
+  readonly storage: KvStats;
+}
+
+export interface EventStore<Definitions extends EventDefinitions = never>
+  extends EventReader<Definitions>,
+    AsyncDisposable {
+  /**
+   * Appends events to one stream, all or none, and resolves when they are durable on the object store.
+   *
+   * Throws `conflict` (the expectation or `failIfMatch` did not hold), `invalid-argument`, `invalid-event`, `overloaded`,
+   * `storage-unavailable`, `writer-fenced`, `store-closed`; each says by `outcome` whether the events may be stored.
+   * Repeating an append with the same event ids is harmless: with an exact `expectedVersion` for ever, with `"any"` or
+   * `"stream-exists"` within the newest 8,192 events of the store; with an `idempotencyKey`, for the store's window.
+   */
+  append<StreamName extends string>(
+    streamName: StreamName,
+    events: readonly NewEventOf<Definitions, CategoryOf<StreamName>>[],
+    options: AppendOptions,
+  ): Promise<AppendResult>;
+  /** Appends to several streams in one atomic step, with conditions. Throws as `append`. */
+  commit(request: CommitRequest<Definitions>): Promise<CommitResult>;
+  /**
+   * All events from a place on, and then each new one once it is durable, without a seam, until the signal is aborted, the
+   * loop is left or the store is closed. A slow consumer holds up nobody: it is fed from the log. Throws as `readStream`.
+   */
+  subscribe(options: SubscribeOptions<EventTypeOf<Definitions>>): AsyncIterableIterator<RecordedEventOf<Definitions>>;
+  /**
+   * Calls `handler` for each new durable event that matches, in order, from now on; the answer stops it. What the handler
+   * appends is marked as caused by the event. What it throws goes to the store's `onError` and stops nothing. Promises are
+   * not waited for. Nothing is remembered across restarts: use `subscribe` with a checkpoint for that.
+   */
+  on(
+    filter: EventFilter<EventTypeOf<Definitions>> | undefined,
+    handler: (event: RecordedEventOf<Definitions>) => unknown,
+  ): () => void;
+  /** The same reads, frozen at a position or at a time of recording. */
+  asOf(when: Date | number): EventReader<Definitions>;
+  health(): StoreHealth;
+  stats(): StoreStats;
+  /** Waits for the commits that are under way, ends subscriptions, and closes. Idempotent. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,143 @@
+/** The rows of one commit group: what the accepted commits of a judge become in storage, all in one batch. */
+
+import { recordedAtMsOf } from "../format/envelope.ts";
+import {
+  globalPageKey,
+  idempotencyAgeKey,
+  idempotencyKeyKey,
+  indexKey,
+  indexSegmentSize,
+  logEndKey,
+  minuteOf,
+  streamHeadKey,
+  streamPageKey,
+  timeKey,
+} from "../format/key-families.ts";
+import { encodeGlobalPage, encodeStreamPage, splitIntoPages } from "../format/pages.ts";
+import {
+  encodeCommitRecord,
+  encodeIdempotencyAge,
+  encodeLogEnd,
+  encodePostings,
+  encodeTimeEntry,
+  type LogEnd,
+} from "../format/records.ts";
+import { encodeStreamHead, fitsTail, type StreamHead } from "../format/stream-head.ts";
+import type { KvOperation } from "../kv/kv.ts";
+import type { GroupJudge, StagedStream } from "./judge.ts";
+import type { RecentLog } from "./recent-log.ts";
+
+/** The fewest and, for each new event, the most rows of the index that a group writes: it never falls behind for long. */
+const indexRowsMin = 64;
+const indexRowsPerEvent = 40;
+
+function put(key: Uint8Array, value: Uint8Array): KvOperation {
+  return { kind: "put", key, value };
+}
+
+/** A stream's rows, and its head as it will be. The newest events stay in the head until they outgrow it. */
+function streamRows(streamName: string, stream: StagedStream): { head: StreamHead; rows: KvOperation[] } {
+  const { base, appended } = stream;
+  const first = appended[0];
+  const last = appended.at(-1);
+  const newest = [...(base?.tail ?? []), ...appended];
+  const stays = fitsTail(newest);
+  const head: StreamHead = {
+    streamName,
+    version: stream.version,
+    firstPosition: base?.firstPosition ?? first?.position ?? 0,
+    createdAtMs: base?.createdAtMs ?? (first === undefined ? 0 : recordedAtMsOf(first.bytes)),
+    lastPosition: last?.position ?? 0,
+    lastRecordedAtMs: last === undefined ? 0 : recordedAtMsOf(last.bytes),
+    truncatedBefore: base?.truncatedBefore ?? 0,
+    tail: stays ? newest : [],
+  };
+  const pages = stays ? [] : splitIntoPages(newest);
+  const rows = pages.map((page) => put(streamPageKey(streamName, page.at(-1)?.version ?? 0), encodeStreamPage(page)));
+  rows.push(put(streamHeadKey(streamName), encodeStreamHead(head)));
+  return { head, rows };
+}
+
+interface IndexProgress {
+  readonly indexedTo: number;
+  /** The rows of the segment after `indexedTo` that are not written yet; `undefined` where it was not begun. */
+  readonly waiting: readonly KvOperation[] | undefined;
+}
+
+/** Writes the index of complete segments, a bounded number of rows a group, from what is in memory. */
+export class IndexWriter {
+  readonly #recent: RecentLog;
+  #progress: IndexProgress;
+
+  constructor(recent: RecentLog, indexedTo: number) {
+    this.#recent = recent;
+    this.#progress = { indexedTo, waiting: undefined };
+  }
+
+  /** The next rows to write; `confirm` the progress once they are durable. */
+  plan(newEvents: number): { readonly rows: readonly KvOperation[]; readonly progress: IndexProgress } {
+    const rowsMax = Math.max(indexRowsMin, newEvents * indexRowsPerEvent);
+    const rows: KvOperation[] = [];
+    let { indexedTo, waiting } = this.#progress;
+    while (rows.length < rowsMax) {
+      waiting ??= this.#rowsOf(indexedTo / indexSegmentSize);
+      if (waiting === undefined) break;
+      const taken = waiting.slice(0, rowsMax - rows.length);
+      rows.push(...taken);
+      waiting = waiting.slice(taken.length);
+      if (waiting.length > 0) break;
+      waiting = undefined;
+      indexedTo += indexSegmentSize;
+    }
+    return { rows, progress: { indexedTo, waiting } };
+  }
+
+  confirm(progress: IndexProgress): void {
+    this.#progress = progress;
+  }
+
+  #rowsOf(segment: number): readonly KvOperation[] | undefined {
+    const terms = this.#recent.completeSegment(segment);
+    if (terms === undefined) return undefined;
+    return [...terms.entries()].map(({ term, positions }) =>
+      put(indexKey(term.kind, term.value, segment), encodePostings(segment, positions)),
+    );
+  }
+}
+
+export interface GroupRows {
+  readonly operations: readonly KvOperation[];
+  /** The heads of the written streams, to take over once durable. */
+  readonly heads: readonly StreamHead[];
+  readonly end: LogEnd;
+  /** To be confirmed once durable. */
+  readonly indexProgress: IndexProgress;
+}
+
+/** Everything a group writes. `before` is the end of the log that it continues. */
+export function groupRows(judge: GroupJudge, before: LogEnd, recordedAtMs: number, index: IndexWriter): GroupRows {
+  const operations: KvOperation[] = [];
+  const heads: StreamHead[] = [];
+  for (const [streamName, stream] of judge.staged) {
+    const { head, rows } = streamRows(streamName, stream);
+    heads.push(head);
+    operations.push(...rows);
+  }
+  for (const page of splitIntoPages(judge.events)) {
+    operations.push(put(globalPageKey(page.at(-1)?.position ?? 0), encodeGlobalPage(page)));
+  }
+  const minute = minuteOf(recordedAtMs);
+  if (before.lastPosition === 0 || minute > minuteOf(before.lastRecordedAtMs)) {
+    operations.push(put(timeKey(minute), encodeTimeEntry(before.lastPosition + 1)));
+  }
+  const lastPosition = before.lastPosition + judge.events.length;
+  if (judge.keys.size > 0) {
+    for (const [key, record] of judge.keys) operations.push(put(idempotencyKeyKey(key), encodeCommitRecord(record)));
+    operations.push(put(idempotencyAgeKey(minute, lastPosition), encodeIdempotencyAge([...judge.keys.keys()])));
+  }
+  const indexed = index.plan(judge.events.length);
+  operations.push(...indexed.rows);
+  const end: LogEnd = { lastPosition, lastRecordedAtMs: recordedAtMs, indexedTo: indexed.progress.indexedTo };
+  operations.push(put(logEndKey, encodeLogEnd(end)));
+  return { operations, heads, end, indexProgress: indexed.progress };
+}

@@ -1,0 +1,175 @@
+/** Reads the global log by position: pages in order, pages in reverse by ascending windows, and single positions. */
+
+import { StorageCorruptError } from "../errors.ts";
+import type { StoredEvent } from "../format/envelope.ts";
+import { recordedAtMsOf } from "../format/envelope.ts";
+import { globalPageKey, globalPageSpan, minuteOf, minuteOfTimeKey, timeSpan } from "../format/key-families.ts";
+import { decodeGlobalPage } from "../format/pages.ts";
+import { decodeTimeEntry } from "../format/records.ts";
+import type { KvReader, KvRow } from "../kv/kv.ts";
+import type { Postings } from "./term-index.ts";
+
+/** Pages fetched at once: few at first, so that a short read stays cheap. */
+const rowsAtOnceMin = 2;
+const rowsAtOnceMax = 16;
+/** A read of at most this many events goes through the cache instead of reading ahead. */
+const lookupEventsMax = 512;
+/** Reading backwards goes by windows of positions that double. */
+const windowEventsMin = 256;
+const windowEventsMax = 8_192;
+
+export class LogReader {
+  readonly #kv: KvReader;
+
+  constructor(kv: KvReader) {
+    this.#kv = kv;
+  }
+
+  /** The events from `from` to `to`, page by page. Throws `storage-corrupt` where one is missing. */
+  async *forwards(from: number, to: number): AsyncGenerator<readonly StoredEvent[]> {
+    if (from > to) return;
+    const purpose = to - from < lookupEventsMax ? "lookup" : "replay";
+    const cursor = await this.#kv.scan(globalPageSpan(from), purpose);
+    try {
+      let next = from;
+      let rowsAtOnce = rowsAtOnceMin;
+      while (next <= to) {
+        const rows = await cursor.next(rowsAtOnce);
+        if (rows.length === 0) throw holeAt(next);
+        rowsAtOnce = Math.min(rowsAtOnceMax, rowsAtOnce * 2);
+        for (const row of rows) {
+          const events = trim(decodeGlobalPage(row.value), next, to);
+          const [first] = events;
+          const last = events.at(-1);
+          if (first === undefined || last === undefined) {
+            if (next <= to) throw holeAt(next);
+            return;
+          }
+          if (first.position !== next || last.position - first.position + 1 !== events.length) throw holeAt(next);
+          next = last.position + 1;
+          yield events;
+          if (next > to) return;
+        }
+      }
+    } finally {
+      cursor.close();
+    }
+  }
+
+  /** The events from `to` down to `from`, in lists of descending positions. */
+  async *backwards(from: number, to: number): AsyncGenerator<readonly StoredEvent[]> {
+    let window = windowEventsMin;
+    for (let upper = to; upper >= from; ) {
+      const lower = Math.max(from, upper - window + 1);
+      const pages: (readonly StoredEvent[])[] = [];
+      for await (const events of this.forwards(lower, upper)) pages.push(events);
+      for (const events of pages.reverse()) yield events.toReversed();
+      upper = lower - 1;
+      window = Math.min(windowEventsMax, window * 2);
+    }
+  }
+
+  /** The events at these ascending positions, list by list; leaps over the pages between them. */
+  async *at(lists: AsyncIterable<Postings>): AsyncGenerator<readonly StoredEvent[]> {
+    const pages = new PageCursor(this.#kv);
+    try {
+      for await (const positions of lists) {
+        const events: StoredEvent[] = [];
+        for (const position of positions) events.push(await pages.find(position));
+        if (events.length > 0) yield events;
+      }
+    } finally {
+      pages.close();
+    }
+  }
+
+  /** As `at`, for lists of descending positions. */
+  async *atDescending(lists: AsyncIterable<Postings>): AsyncGenerator<readonly StoredEvent[]> {
+    for await (const positions of lists) {
+      const list = (async function* () {
+        yield positions.toReversed();
+      })();
+      for await (const events of this.at(list)) yield events.toReversed();
+    }
+  }
+
+  /** The last position that was recorded at or before `timeMs`, within 1 to `lastPosition`; 0 where there is none. */
+  async positionAt(timeMs: number, lastPosition: number): Promise<number> {
+    const minute = minuteOf(timeMs);
+    if (minute < 0 || lastPosition === 0) return 0;
+    // Where the next minute with events begins bounds the search from above; the times of single events do the rest.
+    let upper = lastPosition + 1;
+    let lower = 1;
+    const later = await this.#firstRow(minute + 1);
+    if (later !== undefined) upper = Math.min(upper, decodeTimeEntry(later.value));
+    const same = await this.#firstRow(minute);
+    if (same !== undefined && minuteOfTimeKey(same.key) === minute) lower = decodeTimeEntry(same.value);
+    // The first position in [lower, upper] that is later than the time.
+    while (lower < upper) {
+      const middle = Math.floor((lower + upper) / 2);
+      const event = await this.#one(middle);
+      if (recordedAtMsOf(event.bytes) <= timeMs) lower = middle + 1;
+      else upper = middle;
+    }
+    return lower - 1;
+  }
+
+  async #firstRow(fromMinute: number): Promise<KvRow | undefined> {
+    const cursor = await this.#kv.scan(timeSpan(fromMinute), "lookup");
+    try {
+      return (await cursor.next(1))[0];
+    } finally {
+      cursor.close();
+    }
+  }
+
+  async #one(position: number): Promise<StoredEvent> {
+    for await (const [event] of this.forwards(position, position)) if (event !== undefined) return event;
+    throw holeAt(position);
+  }
+}
+
+/** Finds single positions, ascending, keeping the page it is on. */
+class PageCursor {
+  readonly #kv: KvReader;
+  #cursor: Awaited<ReturnType<KvReader["scan"]>> | undefined;
+  #page: readonly StoredEvent[] = [];
+
+  constructor(kv: KvReader) {
+    this.#kv = kv;
+  }
+
+  async find(position: number): Promise<StoredEvent> {
+    const last = this.#page.at(-1)?.position ?? 0;
+    if (position > last) await this.#load(position, last);
+    const first = this.#page[0]?.position ?? 0;
+    const event = this.#page[position - first];
+    if (event?.position !== position) throw holeAt(position);
+    return event;
+  }
+
+  close(): void {
+    this.#cursor?.close();
+  }
+
+  async #load(position: number, last: number): Promise<void> {
+    if (this.#cursor === undefined) this.#cursor = await this.#kv.scan(globalPageSpan(position), "lookup");
+    // The next page is one step away, anything further a leap.
+    else if (position > last + this.#page.length) await this.#cursor.seek(globalPageKey(position));
+    for (;;) {
+      const [row] = await this.#cursor.next(1);
+      if (row === undefined) throw holeAt(position);
+      this.#page = decodeGlobalPage(row.value);
+      if ((this.#page.at(-1)?.position ?? 0) >= position) return;
+    }
+  }
+}
+
+function trim(events: readonly StoredEvent[], from: number, to: number): readonly StoredEvent[] {
+  const inside = (events[0]?.position ?? 0) >= from && (events.at(-1)?.position ?? 0) <= to;
+  return inside ? events : events.filter((event) => event.position >= from && event.position <= to);
+}
+
+function holeAt(position: number): StorageCorruptError {
+  return new StorageCorruptError(`The log has a hole: no event at position ${position}`);
+}

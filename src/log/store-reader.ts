@@ -1,0 +1,234 @@
+/** The reads of a store, up to a limit: what is durable when the read begins, or the moment that a view is frozen at. */
+
+import { InvalidArgumentError } from "../errors.ts";
+import type { StoredEvent } from "../format/envelope.ts";
+import { streamHeadKey, streamHeadSpan, streamNameOfHeadKey } from "../format/key-families.ts";
+import type { LogEnd } from "../format/records.ts";
+import { decodeStreamHead, type StreamHead } from "../format/stream-head.ts";
+import type { KvReader } from "../kv/kv.ts";
+import type { EventDefinitions } from "../schema/define-events.ts";
+import type { EventRegistry } from "../schema/registry.ts";
+import type { RecordedEvent } from "../vocabulary/event.ts";
+import { type CheckedFilter, checkFilter } from "../vocabulary/filter.ts";
+import { categoryOf, checkName } from "../vocabulary/names.ts";
+import { checkBackwards, checkInteger, checkOptions, checkSignal } from "./arguments.ts";
+import type { EventReader, StreamInfo } from "./event-store.ts";
+import { IndexReader } from "./index-reader.ts";
+import { LogReader } from "./log-reader.ts";
+import type { RecentLog } from "./recent-log.ts";
+import type { StreamHeads } from "./stream-heads.ts";
+import { StreamReader } from "./stream-reader.ts";
+import type { Postings } from "./term-index.ts";
+
+const rowsAtOnce = 64;
+
+export interface StoreReaderOptions {
+  readonly kv: KvReader;
+  readonly registry: EventRegistry;
+  readonly heads: StreamHeads;
+  readonly recent: RecentLog;
+  /** The end of the log as it is durable now. */
+  readonly end: () => LogEnd;
+}
+
+type StoredLists = AsyncIterable<readonly StoredEvent[]>;
+
+export class StoreReader {
+  readonly index: IndexReader;
+  readonly #log: LogReader;
+  readonly #streams: StreamReader;
+  readonly #options: StoreReaderOptions;
+
+  constructor(options: StoreReaderOptions) {
+    this.#options = options;
+    this.index = new IndexReader(options.kv);
+    this.#log = new LogReader(options.kv);
+    this.#streams = new StreamReader(options.kv);
+  }
+
+  /** The reads as they are seen up to `limit`, which is asked once a read. */
+  view<Definitions extends EventDefinitions>(limit: () => Promise<number>): EventReader<Definitions> {
+    const view: EventReader = {
+      readStream: (streamName, options) => this.#readStream(streamName, options, limit),
+      readAll: (options) => this.#readAll(options, limit),
+      streamInfo: async (streamName) => await this.#streamInfo(checkName(streamName, "streamName"), await limit()),
+      listStreams: (options) => this.#listStreams(options, limit),
+      lastPosition: limit,
+    };
+    return view as unknown as EventReader<Definitions>;
+  }
+
+  /** The position that a moment stands for, as far as the log reaches now. */
+  async positionAt(time: Date): Promise<number> {
+    return await this.#log.positionAt(time.getTime(), this.#options.end().lastPosition);
+  }
+
+  /** The events from `from` to `to` that match, ready for use. `filter` is what the caller gave, checked. */
+  async *read(from: number, to: number, filter: CheckedFilter, signal?: AbortSignal): AsyncGenerator<RecordedEvent> {
+    yield* this.#recorded(this.#stored(from, to, filter, false), filter, undefined, signal);
+  }
+
+  /** The events of one stream from version `from` to `to`, which it must have. */
+  async streamRange(streamName: string, from: number, to: number): Promise<readonly StoredEvent[]> {
+    const head = await this.#options.heads.get(streamName);
+    const events: StoredEvent[] = [];
+    if (head === undefined) return events;
+    for await (const list of this.#streams.forwards(head, from, Math.min(to, head.version))) events.push(...list);
+    return events;
+  }
+
+  #readStream(streamName: string, options: unknown, limit: () => Promise<number>): AsyncGenerator<RecordedEvent> {
+    checkName(streamName, "streamName");
+    const given = checkOptions(options, ["fromVersion", "direction", "limit", "signal"]);
+    const fromVersion = checkInteger(given.fromVersion, "fromVersion", 1);
+    const backwards = checkBackwards(given.direction);
+    const count = checkInteger(given.limit, "limit", 1);
+    const signal = checkSignal(given.signal);
+    const lists = async function* (this: StoreReader): StoredLists {
+      const position = await limit();
+      const head = await this.#options.heads.get(streamName);
+      if (head === undefined) return;
+      const version = await this.#streams.versionAt(head, position);
+      if (backwards) {
+        yield* this.#streams.backwards(head, 1, Math.min(fromVersion ?? version, version));
+        return;
+      }
+      const from = fromVersion ?? 1;
+      const to = count === undefined ? version : Math.min(version, from + count - 1);
+      yield* this.#streams.forwards(head, from, to);
+    }.call(this);
+    return this.#recorded(lists, undefined, count, signal);
+  }
+
+  #readAll(options: unknown, limit: () => Promise<number>): AsyncGenerator<RecordedEvent> {
+    const given = checkOptions(options, ["fromPosition", "direction", "limit", "filter", "signal"]);
+    const fromPosition = checkInteger(given.fromPosition, "fromPosition", 1);
+    const backwards = checkBackwards(given.direction);
+    const count = checkInteger(given.limit, "limit", 1);
+    const filter = checkFilter(given.filter);
+    const signal = checkSignal(given.signal);
+    const lists = async function* (this: StoreReader): StoredLists {
+      const last = await limit();
+      if (backwards) yield* this.#stored(1, Math.min(fromPosition ?? last, last), filter, true);
+      else {
+        const from = fromPosition ?? 1;
+        const to = count === undefined || filter !== undefined ? last : Math.min(last, from + count - 1);
+        yield* this.#stored(from, to, filter, false);
+      }
+    }.call(this);
+    return this.#recorded(lists, filter, count, signal);
+  }
+
+  #stored(from: number, to: number, filter: CheckedFilter, backwards: boolean): StoredLists {
+    const stored = this.#options.registry.storedFilter(filter);
+    if (stored === undefined) return backwards ? this.#log.backwards(from, to) : this.#log.forwards(from, to);
+    if (backwards) return this.#log.atDescending(this.#matchingBackwards(stored, from, to));
+    return this.#log.at(this.#matching(stored, from, to));
+  }
+
+  /** The positions that match: from the stored index as far as that is complete, then from memory. */
+  async *#matching(filter: CheckedFilter & object, from: number, to: number): AsyncGenerator<Postings> {
+    for (let next = from; next <= to; ) {
+      // Asked anew, because the index grows, and memory forgets what is indexed, while a slow caller reads.
+      const indexedTo = Math.min(this.#options.end().indexedTo, to);
+      if (next <= indexedTo) {
+        yield* this.index.forwards(filter, next, indexedTo);
+        next = indexedTo + 1;
+        continue;
+      }
+      const positions = this.#options.recent.matching(filter, next - 1, to);
+      if (positions.length > 0) yield positions;
+      return;
+    }
+  }
+
+  async *#matchingBackwards(filter: CheckedFilter & object, from: number, to: number): AsyncGenerator<Postings> {
+    const indexedTo = Math.min(this.#options.end().indexedTo, to);
+    const recent = this.#options.recent.matching(filter, Math.max(indexedTo, from - 1), to);
+    if (recent.length > 0) yield recent.toReversed();
+    yield* this.index.backwards(filter, from, indexedTo);
+  }
+
+  /** Decodes, upcasts and filters what was read, up to `count` events. */
+  async *#recorded(
+    lists: StoredLists,
+    filter: CheckedFilter,
+    count: number | undefined,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<RecordedEvent> {
+    const { registry } = this.#options;
+    let left = count ?? Number.POSITIVE_INFINITY;
+    signal?.throwIfAborted();
+    for await (const list of lists) {
+      for (const stored of list) {
+        for (const event of registry.read(stored)) {
+          if (!registry.passes(filter, event)) continue;
+          yield event;
+          left -= 1;
+          if (left <= 0) return;
+          signal?.throwIfAborted();
+        }
+      }
+    }
+  }
+
+  async #streamInfo(streamName: string, position: number): Promise<StreamInfo | undefined> {
+    const head = await this.#options.heads.get(streamName);
+    return head === undefined ? undefined : await this.#infoAt(head, position);
+  }
+
+  async #infoAt(head: StreamHead, position: number): Promise<StreamInfo | undefined> {
+    const common = {
+      streamName: head.streamName,
+      created: new Date(head.createdAtMs),
+      truncatedBefore: Math.max(1, head.truncatedBefore),
+    };
+    if (head.lastPosition <= position) {
+      const { version, lastPosition, lastRecordedAtMs } = head;
+      return { ...common, version, lastPosition, lastRecordedAt: new Date(lastRecordedAtMs) };
+    }
+    const version = await this.#streams.versionAt(head, position);
+    if (version === 0) return undefined;
+    const [last] = await this.streamRange(head.streamName, version, version);
+    if (last === undefined) return undefined;
+    return { ...common, version, lastPosition: last.position, lastRecordedAt: new Date(last.bytes.readUIntLE(1, 6)) };
+  }
+
+  #listStreams(options: unknown, limit: () => Promise<number>): AsyncGenerator<StreamInfo> {
+    const given = checkOptions(options, ["category", "prefix", "after", "limit"]);
+    const category = given.category === undefined ? undefined : checkName(given.category, "category");
+    const prefix = given.prefix === undefined || given.prefix === "" ? "" : checkName(given.prefix, "prefix");
+    const after = given.after === undefined ? undefined : checkName(given.after, "after");
+    const count = checkInteger(given.limit, "limit", 1) ?? Number.POSITIVE_INFINITY;
+    if (category?.includes("-") === true) throw new InvalidArgumentError("category", 'must not hold a "-"');
+    return async function* (this: StoreReader): AsyncGenerator<StreamInfo> {
+      const position = await limit();
+      const widest = category?.startsWith(prefix) ? category : prefix;
+      let left = count;
+      for await (const head of this.#heads(widest, after)) {
+        if (!head.streamName.startsWith(prefix) || head.streamName === after) continue;
+        if (category !== undefined && categoryOf(head.streamName) !== category) continue;
+        const info = await this.#infoAt(head, position);
+        if (info === undefined) continue;
+        yield info;
+        left -= 1;
+        if (left <= 0) return;
+      }
+    }.call(this);
+  }
+
+  async *#heads(prefix: string, after: string | undefined): AsyncGenerator<StreamHead> {
+    const span = streamHeadSpan(prefix);
+    const afterKey = after === undefined ? undefined : streamHeadKey(after);
+    const start = afterKey !== undefined && Buffer.compare(afterKey, span.start) > 0 ? afterKey : span.start;
+    if (Buffer.compare(start, span.end) >= 0) return;
+    const cursor = await this.#options.kv.scan({ start, end: span.end }, "lookup");
+    try {
+      for (let rows = await cursor.next(rowsAtOnce); rows.length > 0; rows = await cursor.next(rowsAtOnce)) {
+        for (const row of rows) yield decodeStreamHead(streamNameOfHeadKey(row.key), row.value);
+      }
+    } finally {
+      cursor.close();
+    }
+  }
+}

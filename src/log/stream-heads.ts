@@ -1,0 +1,79 @@
+/** The heads of streams as they are durable: a bounded cache, else one `get`. Only the commit pipeline moves them. */
+
+import { streamHeadKey } from "../format/key-families.ts";
+import { decodeStreamHead, type StreamHead } from "../format/stream-head.ts";
+import type { KvReader } from "../kv/kv.ts";
+
+/** Bounds of the cache; a head costs about as much as the events in it, and something for itself. */
+const cachedHeadsMax = 65_536;
+const cachedBytesMax = 24 * 1024 * 1024;
+const bytesPerHead = 256;
+const bytesPerEvent = 128;
+
+function costOf(head: StreamHead): number {
+  return head.tail.reduce((sum, event) => sum + event.bytes.length + bytesPerEvent, bytesPerHead);
+}
+
+export class StreamHeads {
+  readonly #kv: KvReader;
+  /** In the order of their last use, oldest first. */
+  readonly #cache = new Map<string, StreamHead>();
+  #cachedBytes = 0;
+
+  constructor(kv: KvReader) {
+    this.#kv = kv;
+  }
+
+  /** The stream's head, or `undefined` where it has no events. */
+  async get(streamName: string): Promise<StreamHead | undefined> {
+    const cached = this.#touch(streamName);
+    if (cached !== undefined) return cached;
+    const bytes = await this.#kv.get(streamHeadKey(streamName));
+    return bytes === undefined ? undefined : decodeStreamHead(streamName, bytes);
+  }
+
+  /** The heads of those streams that have events. To be called between commit groups only: it fills the cache. */
+  async getMany(streamNames: Iterable<string>): Promise<Map<string, StreamHead>> {
+    const heads = new Map<string, StreamHead>();
+    const missing: string[] = [];
+    for (const name of new Set(streamNames)) {
+      const cached = this.#touch(name);
+      if (cached === undefined) missing.push(name);
+      else heads.set(name, cached);
+    }
+    if (missing.length === 0) return heads;
+    const values = await this.#kv.getMany(missing.map(streamHeadKey));
+    for (const [index, name] of missing.entries()) {
+      const bytes = values[index];
+      if (bytes === undefined) continue;
+      const head = decodeStreamHead(name, bytes);
+      heads.set(name, head);
+      this.put(head);
+    }
+    return heads;
+  }
+
+  /** Takes over a head that has become durable. */
+  put(head: StreamHead): void {
+    const before = this.#cache.get(head.streamName);
+    if (before !== undefined) {
+      this.#cachedBytes -= costOf(before);
+      this.#cache.delete(head.streamName);
+    }
+    this.#cache.set(head.streamName, head);
+    this.#cachedBytes += costOf(head);
+    for (const [name, oldest] of this.#cache) {
+      if (this.#cache.size <= cachedHeadsMax && this.#cachedBytes <= cachedBytesMax) break;
+      this.#cache.delete(name);
+      this.#cachedBytes -= costOf(oldest);
+    }
+  }
+
+  #touch(streamName: string): StreamHead | undefined {
+    const head = this.#cache.get(streamName);
+    if (head === undefined) return undefined;
+    this.#cache.delete(streamName);
+    this.#cache.set(streamName, head);
+    return head;
+  }
+}

@@ -1,0 +1,15 @@
+/** The only door to randomness: ids in the order of their making. */
+
+export interface IdSource {
+  /** A UUID v7 (RFC 9562): 48 bits of milliseconds, then a counter and randomness. */
+  next(): string;
+}
+
+export const systemIds: IdSource = {
+  next: () => Bun.randomUUIDv7(),
+};
+
+/** A random number in [0, 1), for jitter. */
+export function randomFraction(): number {
+  return Math.random();
+}

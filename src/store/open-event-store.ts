@@ -1,0 +1,249 @@
+/** Opens a store and puts its parts together. Data goes one way: face, schema, commit pipeline, format, kv; and back. */
+
+import { InvalidArgumentError, printable, StorageUnavailableError } from "../errors.ts";
+import type { KeyValueStore } from "../kv/kv.ts";
+import { openMemoryKv } from "../kv/memory-kv.ts";
+import { parseStoreUrl, type S3Options } from "../kv/object-store.ts";
+import { openSlateKv } from "../kv/slatedb-kv.ts";
+import { checkInteger, checkOptions } from "../log/arguments.ts";
+import { prepareCommit } from "../log/commit.ts";
+import { CommitPipeline, type SettledCommit } from "../log/commit-pipeline.ts";
+import type { EventReader, EventStore, StoreHealth } from "../log/event-store.ts";
+import { explainConflict } from "../log/explain.ts";
+import { IdempotencyKeys, idempotencyWindowMsDefault } from "../log/idempotency-keys.ts";
+import { StoreReader } from "../log/store-reader.ts";
+import { StreamHeads } from "../log/stream-heads.ts";
+import { type Clock, systemClock } from "../runtime/clock.ts";
+import { DeadlineExpired, withDeadline } from "../runtime/deadline.ts";
+import { type IdSource, systemIds } from "../runtime/ids.ts";
+import type { EventDefinitions } from "../schema/define-events.ts";
+import { EventRegistry } from "../schema/registry.ts";
+import { EventBus } from "../subscriptions/event-bus.ts";
+import { Subscriptions } from "../subscriptions/subscriptions.ts";
+import { recover } from "./recover.ts";
+
+export interface OpenOptions<Definitions extends EventDefinitions = never> {
+  /** `memory:`, `file:DIR` or `s3://bucket/prefix`. */
+  readonly url: string;
+  /** The events of each category. Left out, the store takes any event; given, it takes only these. */
+  readonly events?: readonly Definitions[];
+  /** How to reach a bucket; what is missing comes from `AWS_*`, then from profiles and roles. */
+  readonly s3?: S3Options;
+  /** Waits so long for more commits to share a group: trades latency for fewer PUTs. Default: 0 ms, at most 10,000. */
+  readonly commitLingerMs?: number;
+  /** How long a commit may take before its caller is told `storage-unavailable`. Default: 30,000 ms. */
+  readonly commitTimeoutMs?: number;
+  /** How long an `idempotencyKey` is remembered at least. Default: seven days. */
+  readonly idempotencyWindowMs?: number;
+  /** Told what handlers of `on` throw. Default: a process warning. */
+  readonly onError?: (error: unknown) => void;
+  /** Tests may turn their own clock and ids. */
+  readonly clock?: Clock;
+  readonly ids?: IdSource;
+}
+
+const optionNames = [
+  "url",
+  "events",
+  "s3",
+  "commitLingerMs",
+  "commitTimeoutMs",
+  "idempotencyWindowMs",
+  "onError",
+  "clock",
+  "ids",
+] as const;
+const s3OptionNames = ["endpoint", "region", "accessKeyId", "secretAccessKey", "sessionToken", "createBucket"];
+
+const commitTimeoutMsDefault = 30_000;
+const commitLingerMsMax = 10_000;
+
+function warn(error: unknown): void {
+  process.emitWarning(error instanceof Error ? error : String(error), { type: "StrataHandlerError" });
+}
+
+function checkDefinitions(events: unknown): readonly EventDefinitions[] {
+  if (events === undefined) return [];
+  if (!Array.isArray(events))
+    throw new InvalidArgumentError("events", `must be a list of defineEvents(...), not ${printable(events)}`);
+  for (const [index, definitions] of events.entries()) {
+    if (typeof definitions?.category !== "string" || typeof definitions?.types !== "object") {
+      throw new InvalidArgumentError(`events[${index}]`, "must be made by defineEvents(...)");
+    }
+  }
+  return events;
+}
+
+/**
+ * Opens the store at `url` for writing, and makes it where there is none. One process at a time writes to a store: opening
+ * it fences an earlier writer, which then acknowledges nothing any more.
+ *
+ * Throws `invalid-argument` (options, or a folder that holds something else), `storage-unavailable` (no answer, no bucket,
+ * no permission), `storage-corrupt` (no store of this format), `writer-fenced` (another opened it meanwhile).
+ */
+export async function openEventStore<const Definitions extends EventDefinitions = never>(
+  options: OpenOptions<Definitions>,
+): Promise<EventStore<Definitions>> {
+  const given = checkOptions(options, optionNames);
+  const location = parseStoreUrl(given.url);
+  checkOptions(given.s3, s3OptionNames, "s3");
+  const settings = checkSettings(options);
+  const clock = settings.clock;
+  const kv = location.kind === "memory" ? openMemoryKv() : await openSlateKv({ location, s3: options.s3 ?? {}, clock });
+  return await openEventStoreOn(kv, options);
+}
+
+interface Settings {
+  readonly registry: EventRegistry;
+  readonly clock: Clock;
+  readonly ids: IdSource;
+  readonly lingerMs: number;
+  readonly timeoutMs: number;
+  readonly idempotencyWindowMs: number;
+  readonly onError: (error: unknown) => void;
+}
+
+function checkSettings(options: Omit<OpenOptions<EventDefinitions>, "url">): Settings {
+  const ids = options.ids ?? systemIds;
+  const lingerMs = checkInteger(options.commitLingerMs, "commitLingerMs", 0) ?? 0;
+  if (lingerMs > commitLingerMsMax)
+    throw new InvalidArgumentError("commitLingerMs", `must be at most ${commitLingerMsMax}, not ${lingerMs}`);
+  if (options.onError !== undefined && typeof options.onError !== "function") {
+    throw new InvalidArgumentError("onError", `must be a function, not ${printable(options.onError)}`);
+  }
+  return {
+    registry: new EventRegistry(checkDefinitions(options.events), ids),
+    clock: options.clock ?? systemClock,
+    ids,
+    lingerMs,
+    timeoutMs: checkInteger(options.commitTimeoutMs, "commitTimeoutMs", 1) ?? commitTimeoutMsDefault,
+    idempotencyWindowMs:
+      checkInteger(options.idempotencyWindowMs, "idempotencyWindowMs", 1) ?? idempotencyWindowMsDefault,
+    onError: options.onError ?? warn,
+  };
+}
+
+/** Opens a store on a byte store that is open already, and closes that with it. For tests and tools. */
+export async function openEventStoreOn<const Definitions extends EventDefinitions = never>(
+  kv: KeyValueStore,
+  options: Omit<OpenOptions<Definitions>, "url" | "s3">,
+): Promise<EventStore<Definitions>> {
+  try {
+    return await assemble<Definitions>(kv, checkSettings(options as Omit<OpenOptions<EventDefinitions>, "url">));
+  } catch (error) {
+    await kv.close().catch(() => {});
+    throw error;
+  }
+}
+
+async function assemble<Definitions extends EventDefinitions>(
+  kv: KeyValueStore,
+  settings: Settings,
+): Promise<EventStore<Definitions>> {
+  const { registry, clock } = settings;
+  const { end, recent } = await recover(kv, clock, settings.ids);
+  const heads = new StreamHeads(kv);
+  const durableEnd = (): typeof end => pipeline.end;
+  const lastPosition = (): number => pipeline.end.lastPosition;
+  const reader = new StoreReader({ kv, registry, heads, recent, end: durableEnd });
+  const subscriptions = new Subscriptions({ reader, registry, recent, lastPosition, status: () => kv.status() });
+  const pipeline: CommitPipeline = new CommitPipeline({
+    kv,
+    clock,
+    heads,
+    recent,
+    index: reader.index,
+    keys: new IdempotencyKeys(kv, settings.idempotencyWindowMs),
+    end,
+    lingerMs: settings.lingerMs,
+    timeoutMs: settings.timeoutMs,
+    explain: (commit, conflict) => explainConflict(commit, conflict, { reader, registry, recent, lastPosition }),
+    onDurable: () => subscriptions.notify(),
+  });
+  const bus = new EventBus({ subscriptions, registry, lastPosition, onError: settings.onError });
+  return face<Definitions>({ kv, settings, reader, subscriptions, bus, pipeline });
+}
+
+interface Parts {
+  readonly kv: KeyValueStore;
+  readonly settings: Settings;
+  readonly reader: StoreReader;
+  readonly subscriptions: Subscriptions;
+  readonly bus: EventBus;
+  readonly pipeline: CommitPipeline;
+}
+
+function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<Definitions> {
+  const { kv, settings, reader, subscriptions, bus, pipeline } = parts;
+  const { registry } = settings;
+  let closing: Promise<void> | undefined;
+  const store: EventStore = {
+    ...reader.view<never>(async () => pipeline.end.lastPosition),
+    append: async (streamName, events, options) => {
+      const { expectedVersion, ...rest } = checkOptions(options, [
+        "expectedVersion",
+        "failIfMatch",
+        "idempotencyKey",
+        "signal",
+      ]);
+      const request = { appends: [{ streamName, events, expectedVersion }], ...rest };
+      const { record, replayed } = await pipeline.submit(prepareCommit(request, registry, true));
+      const streamVersion = record.streams.find((stream) => stream.streamName === streamName)?.streamVersion ?? 0;
+      return { streamVersion, position: record.position, recordedAt: new Date(record.recordedAtMs), replayed };
+    },
+    commit: async (request) => commitResult(await pipeline.submit(prepareCommit(request, registry, false))),
+    subscribe: (options) => subscriptions.subscribe(options),
+    on: (filter, handler) => bus.on(filter, handler),
+    asOf: (when) => asOf(when, reader, pipeline),
+    health: () => health(kv, pipeline, closing !== undefined),
+    stats: () => ({ commits: pipeline.stats(), storage: kv.stats() }),
+    close: () => {
+      closing ??= close(parts);
+      return closing;
+    },
+    [Symbol.asyncDispose]: async () => await store.close(),
+  };
+  return store as unknown as EventStore<Definitions>;
+}
+
+function commitResult({ record, replayed }: SettledCommit): Awaited<ReturnType<EventStore["commit"]>> {
+  return { streams: record.streams, position: record.position, recordedAt: new Date(record.recordedAtMs), replayed };
+}
+
+function asOf(when: unknown, reader: StoreReader, pipeline: CommitPipeline): EventReader {
+  const { lastPosition } = pipeline.end;
+  if (when instanceof Date && !Number.isNaN(when.getTime())) {
+    // Looked up once, so that the view stays where it is.
+    let position: Promise<number> | undefined;
+    return reader.view<never>(() => {
+      position ??= reader.positionAt(when).then((found) => Math.min(found, lastPosition));
+      return position;
+    });
+  }
+  if (typeof when === "number" && Number.isSafeInteger(when) && when >= 0) {
+    const position = Math.min(when, lastPosition);
+    return reader.view<never>(async () => position);
+  }
+  throw new InvalidArgumentError("when", `must be a valid Date or a position from 0, not ${printable(when)}`);
+}
+
+function health(kv: KeyValueStore, pipeline: CommitPipeline, closed: boolean): StoreHealth {
+  const status = kv.status();
+  const common = { lastPosition: pipeline.end.lastPosition, queued: pipeline.stats().queued };
+  if (closed || status.state === "closed") return { state: "closed", ...common };
+  if (status.state !== "open") return { state: status.state, error: status.error, ...common };
+  if (pipeline.failure !== undefined) return { state: "failed", error: pipeline.failure, ...common };
+  return { state: pipeline.stalled ? "stalled" : "open", ...common };
+}
+
+async function close({ kv, settings, subscriptions, pipeline }: Parts): Promise<void> {
+  try {
+    await withDeadline(pipeline.close(), settings.timeoutMs, "The commits under way");
+  } catch (error) {
+    if (!(error instanceof DeadlineExpired)) throw error;
+    throw new StorageUnavailableError("The storage did not confirm the commits that were under way", { cause: error });
+  } finally {
+    subscriptions.close();
+    await kv.close();
+  }
+}

@@ -1,0 +1,45 @@
+/** The two shapes of an event: as it goes in, and as it comes out. Pure types. */
+
+/** Who and why, plus whatever else the user keeps beside the data. Plain JSON-like values. */
+export interface EventMetadata {
+  /** What the whole chain of causes has in common; by default the first event's id. */
+  readonly correlationId?: string;
+  /** The id of the event (or command) that led to this one. */
+  readonly causationId?: string;
+  /** Who did it. */
+  readonly actor?: string;
+  readonly [key: string]: unknown;
+}
+
+/** An event to append. */
+export interface NewEvent<Type extends string = string, Data = unknown> {
+  readonly type: Type;
+  /** What JSON can say plus `Date`, `bigint`, `Uint8Array`, `Map` and `Set`; at most 1 MiB encoded. */
+  readonly data: Data;
+  /** Makes a retry harmless. By default a new UUID v7. */
+  readonly id?: string;
+  readonly metadata?: EventMetadata;
+  /** The business's own time, for imports and late knowledge. */
+  readonly occurredAt?: Date;
+  /** Added to the tags that the event's definition derives from its data. */
+  readonly tags?: readonly string[];
+}
+
+/** A stored event. It is shared between readers: treat it as frozen. */
+export interface RecordedEvent<Type extends string = string, Data = unknown> {
+  readonly id: string;
+  readonly type: Type;
+  /** The version of the data's schema; events without a definition have 1. */
+  readonly schemaVersion: number;
+  readonly streamName: string;
+  /** Its place in the stream, from 1. */
+  readonly version: number;
+  /** Its place in the store, from 1, contiguous. */
+  readonly position: number;
+  /** When the writer stored it; never goes back as positions grow. */
+  readonly recordedAt: Date;
+  readonly occurredAt?: Date;
+  readonly data: Data;
+  readonly metadata: EventMetadata;
+  readonly tags: readonly string[];
+}
