@@ -29,6 +29,8 @@ export interface StoreReaderOptions {
   readonly recent: RecentLog;
   /** The end of the log as it is durable now. */
   readonly end: () => LogEnd;
+  /** Throws where the store is closed or has stopped: what is in memory could still be read, and would be stale. */
+  readonly assertReadable: () => void;
 }
 
 type StoredLists = AsyncIterable<readonly StoredEvent[]>;
@@ -46,8 +48,12 @@ export class StoreReader {
     this.#streams = new StreamReader(options.kv);
   }
 
-  /** The reads as they are seen up to `limit`, which is asked once a read. */
-  view<Definitions extends EventDefinitions>(limit: () => Promise<number>): EventReader<Definitions> {
+  /** The reads as they are seen up to a position, which is asked for once a read. */
+  view<Definitions extends EventDefinitions>(upTo: () => Promise<number>): EventReader<Definitions> {
+    const limit = async (): Promise<number> => {
+      this.#options.assertReadable();
+      return await upTo();
+    };
     const view: EventReader = {
       readStream: (streamName, options) => this.#readStream(streamName, options, limit),
       readAll: (options) => this.#readAll(options, limit),

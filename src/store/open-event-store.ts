@@ -1,6 +1,6 @@
 /** Opens a store and puts its parts together. Data goes one way: face, schema, commit pipeline, format, kv; and back. */
 
-import { InvalidArgumentError, printable, StorageUnavailableError } from "../errors.ts";
+import { InvalidArgumentError, printable, StorageUnavailableError, StoreClosedError } from "../errors.ts";
 import type { KeyValueStore } from "../kv/kv.ts";
 import { openMemoryKv } from "../kv/memory-kv.ts";
 import { parseStoreUrl, type S3Options } from "../kv/object-store.ts";
@@ -145,7 +145,8 @@ async function assemble<Definitions extends EventDefinitions>(
   const heads = new StreamHeads(kv);
   const durableEnd = (): typeof end => pipeline.end;
   const lastPosition = (): number => pipeline.end.lastPosition;
-  const reader = new StoreReader({ kv, registry, heads, recent, end: durableEnd });
+  const assertReadable = (): void => assertOpen(kv);
+  const reader = new StoreReader({ kv, registry, heads, recent, end: durableEnd, assertReadable });
   const subscriptions = new Subscriptions({ reader, registry, recent, lastPosition, status: () => kv.status() });
   const pipeline: CommitPipeline = new CommitPipeline({
     kv,
@@ -204,6 +205,12 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
     [Symbol.asyncDispose]: async () => await store.close(),
   };
   return store as unknown as EventStore<Definitions>;
+}
+
+function assertOpen(kv: KeyValueStore): void {
+  const status = kv.status();
+  if (status.state === "closed") throw new StoreClosedError();
+  if (status.state !== "open") throw status.error;
 }
 
 function commitResult({ record, replayed }: SettledCommit): Awaited<ReturnType<EventStore["commit"]>> {
