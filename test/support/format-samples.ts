@@ -1,0 +1,136 @@
+/** One sample of everything that the format writes, from fixed values: what `test/fixtures/format-1.json` holds the bytes of. */
+
+import { type EventToEncode, encodeEvent, type StoredEvent, stampRecordedAt } from "../../src/format/envelope.ts";
+import {
+  globalPageKey,
+  idempotencyAgeKey,
+  idempotencyKeyKey,
+  indexKey,
+  logEndKey,
+  storeHeaderKey,
+  streamHeadKey,
+  streamPageKey,
+  timeKey,
+} from "../../src/format/key-families.ts";
+import { encodeGlobalPage, encodeStreamPage } from "../../src/format/pages.ts";
+import {
+  type CommitRecord,
+  encodeCommitRecord,
+  encodeIdempotencyAge,
+  encodeLogEnd,
+  encodePostings,
+  encodeStoreHeader,
+  encodeTimeEntry,
+  type LogEnd,
+  type StoreHeader,
+} from "../../src/format/records.ts";
+import { encodeStreamHead, type StreamHead } from "../../src/format/stream-head.ts";
+
+export const recordedAtMs = 1_790_000_000_123;
+
+export const sampleEvents: readonly EventToEncode[] = [
+  {
+    id: "0197a1f0-1234-7abc-8def-0123456789ab",
+    idGiven: false,
+    type: "OrderPlaced",
+    schemaVersion: 2,
+    tags: ["customer:c1", "zoë"],
+    occurredAtMs: -86_400_000,
+    metadata: { actor: "kim", correlationId: "c-1" },
+    data: { customerId: "c1", total: 12.5, lines: [{ sku: "a\u0000b", quantity: 3 }], note: null },
+  },
+  {
+    id: "loan-1",
+    idGiven: true,
+    type: "Größe",
+    schemaVersion: 1,
+    tags: [],
+    occurredAtMs: undefined,
+    metadata: {},
+    data: "text",
+  },
+  {
+    id: "loan-2",
+    idGiven: true,
+    type: "Extended",
+    schemaVersion: 1,
+    tags: [],
+    occurredAtMs: 0,
+    metadata: { at: new Date(recordedAtMs) },
+    data: {
+      at: new Date(1),
+      big: [1n, -(2n ** 70n)],
+      bytes: new Uint8Array([0, 255]),
+      map: new Map<unknown, unknown>([
+        [1, { a: [] }],
+        ["k", null],
+      ]),
+      set: new Set(["x", 2]),
+    },
+  },
+];
+
+export function sampleStored(): readonly StoredEvent[] {
+  return sampleEvents.map((event, index) => {
+    const bytes = encodeEvent(event);
+    if ("issues" in bytes) throw new Error("A sample is not valid");
+    stampRecordedAt(bytes, recordedAtMs + index);
+    return { streamName: "order-é", version: 7 + index, position: 1_000 + index * 2, bytes };
+  });
+}
+
+export const sampleHead: Omit<StreamHead, "tail"> = {
+  streamName: "order-é",
+  version: 9,
+  firstPosition: 3,
+  createdAtMs: recordedAtMs - 5,
+  lastPosition: 1_004,
+  lastRecordedAtMs: recordedAtMs + 2,
+  truncatedBefore: 0,
+};
+
+export const sampleHeader: StoreHeader = {
+  formatVersion: 1,
+  storeId: "s-1",
+  createdAtMs: recordedAtMs,
+  families: ["streamHeads"],
+};
+export const sampleEnd: LogEnd = { lastPosition: 2 ** 40, lastRecordedAtMs: recordedAtMs, indexedTo: 1_024 };
+export const sampleRecord: CommitRecord = {
+  position: 1_004,
+  recordedAtMs,
+  streams: [
+    { streamName: "order-é", streamVersion: 9 },
+    { streamName: "b", streamVersion: 2 ** 33 },
+  ],
+};
+export const samplePostings: { readonly segment: number; readonly positions: readonly number[] } = {
+  segment: 3,
+  positions: [3_073, 3_074, 4_000, 4_096],
+};
+
+/** Everything, as hexadecimal text by name. */
+export function encodeSamples(): Record<string, string> {
+  const stored = sampleStored();
+  const bytes: Record<string, Uint8Array> = {
+    "key: store header": storeHeaderKey,
+    "key: log end": logEndKey,
+    "key: stream head": streamHeadKey("order-é\u0000"),
+    "key: stream page": streamPageKey("order-é", 9),
+    "key: global page": globalPageKey(2 ** 40 + 5),
+    "key: index": indexKey("tag", "customer:c1", 3),
+    "key: time": timeKey(29_833_333),
+    "key: idempotency key": idempotencyKeyKey("pay-1"),
+    "key: idempotency age": idempotencyAgeKey(29_833_333, 1_004),
+    "store header": encodeStoreHeader(sampleHeader),
+    "log end": encodeLogEnd(sampleEnd),
+    "stream page": encodeStreamPage(stored),
+    "global page": encodeGlobalPage(stored),
+    "stream head": encodeStreamHead({ ...sampleHead, tail: stored }),
+    postings: encodePostings(samplePostings.segment, samplePostings.positions),
+    "time entry": encodeTimeEntry(77),
+    "commit record": encodeCommitRecord(sampleRecord),
+    "idempotency age": encodeIdempotencyAge(["pay-1", "pay-2"]),
+  };
+  return Object.fromEntries(Object.entries(bytes).map(([name, value]) => [name, Buffer.from(value).toString("hex")]));
+}

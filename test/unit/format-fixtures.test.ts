@@ -1,0 +1,76 @@
+/** The bytes of format 1, frozen: today's code reads them, and still writes the same. A change here needs a new format. */
+
+import { expect, test } from "bun:test";
+import { decodeEvent } from "../../src/format/envelope.ts";
+import { decodeGlobalPage, decodeStreamPage } from "../../src/format/pages.ts";
+import {
+  decodeCommitRecord,
+  decodeIdempotencyAge,
+  decodeLogEnd,
+  decodePostings,
+  decodeStoreHeader,
+  decodeTimeEntry,
+} from "../../src/format/records.ts";
+import { decodeStreamHead } from "../../src/format/stream-head.ts";
+import { createMemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
+import { openEventStoreOn } from "../../src/store/open-event-store.ts";
+import fixture from "../fixtures/format-1.json";
+import store from "../fixtures/store-1.json";
+import { collect } from "../support/collect.ts";
+import {
+  encodeSamples,
+  recordedAtMs,
+  sampleEnd,
+  sampleEvents,
+  sampleHead,
+  sampleHeader,
+  samplePostings,
+  sampleRecord,
+  sampleStored,
+} from "../support/format-samples.ts";
+
+const bytes = (name: keyof typeof fixture): Buffer => Buffer.from(fixture[name], "hex");
+
+test("Today's code writes the bytes of format 1", () => {
+  expect(encodeSamples()).toEqual(fixture);
+});
+
+test("Today's code reads the bytes of format 1", () => {
+  const stored = sampleStored();
+  expect(decodeStreamPage("order-é", bytes("stream page"))).toEqual(stored);
+  expect(decodeGlobalPage(bytes("global page"))).toEqual(stored);
+  expect(decodeStreamHead("order-é", bytes("stream head"))).toEqual({ ...sampleHead, tail: stored });
+  for (const [index, event] of decodeGlobalPage(bytes("global page")).entries()) {
+    const expected = { ...sampleEvents[index], recordedAtMs: recordedAtMs + index };
+    expect(decodeEvent(event)).toMatchObject(expected as object);
+  }
+  expect(decodeStoreHeader(bytes("store header"))).toEqual(sampleHeader);
+  expect(decodeLogEnd(bytes("log end"))).toEqual(sampleEnd);
+  expect(decodePostings(samplePostings.segment, bytes("postings"))).toEqual(samplePostings.positions);
+  expect(decodeTimeEntry(bytes("time entry"))).toBe(77);
+  expect(decodeCommitRecord(bytes("commit record"))).toEqual(sampleRecord);
+  expect(decodeIdempotencyAge(bytes("idempotency age"))).toEqual(["pay-1", "pay-2"]);
+});
+
+test("A whole store of format 1 is opened, read and continued", async () => {
+  const storage = createMemoryStorage();
+  for (const [key, value] of store.rows) {
+    storage.rows.set(Buffer.from(key ?? "", "hex").toString("latin1"), Buffer.from(value ?? "", "hex"));
+  }
+  await using opened = await openEventStoreOn(openMemoryKv(storage), {});
+  const events = await collect(opened.readAll());
+  expect(
+    events.map(({ id, streamName, version, type, data, tags }) => ({ id, streamName, version, type, data, tags })),
+  ).toEqual(store.events);
+  const tagged = await collect(opened.readAll({ filter: { tags: ["n:5"] } }));
+  expect(tagged.map((event) => event.position)).toEqual(
+    store.events.flatMap((event, index) => ((event.tags as string[]).includes("n:5") ? [index + 1] : [])),
+  );
+  const again = await opened.append("payment-1", [{ type: "Paid", data: 1 }], {
+    expectedVersion: "any",
+    idempotencyKey: "pay-1",
+  });
+  expect(again.replayed).toBe(true);
+  const next = await opened.append("order-1", [{ type: "Placed", data: {} }], { expectedVersion: "stream-exists" });
+  expect(next.position).toBe(store.events.length + 1);
+});
