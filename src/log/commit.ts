@@ -31,6 +31,7 @@ export interface AppendOptions {
   readonly signal?: AbortSignal;
 }
 
+/** One stream's part of a commit. `events` has at least one event; they are appended in order. */
 export interface StreamAppend<Definitions extends EventDefinitions = never> {
   readonly streamName: string;
   readonly events: readonly NewEventOf<Definitions>[];
@@ -52,6 +53,7 @@ export interface CommitRequest<Definitions extends EventDefinitions = never> {
   readonly signal?: AbortSignal;
 }
 
+/** What an append has come to. All of it is durable. */
 export interface AppendResult {
   /** How many events the stream has with these. */
   readonly streamVersion: number;
@@ -62,11 +64,14 @@ export interface AppendResult {
   readonly replayed: boolean;
 }
 
+/** What a commit has come to. All of it is durable. */
 export interface CommitResult {
   /** In the order of the commit's `appends`. */
   readonly streams: readonly { readonly streamName: string; readonly streamVersion: number }[];
+  /** The position of the last event that was appended. */
   readonly position: number;
   readonly recordedAt: Date;
+  /** Whether this is the result of an earlier commit that this one repeats. */
   readonly replayed: boolean;
 }
 

@@ -13,8 +13,10 @@ import type { EventFilter } from "../vocabulary/filter.ts";
 import type { AppendOptions, AppendResult, CommitRequest, CommitResult } from "./commit.ts";
 import type { CommitStats } from "./commit-pipeline.ts";
 
+/** `"forwards"`: the oldest first. `"backwards"`: the newest first. */
 export type ReadDirection = "forwards" | "backwards";
 
+/** Which part of a stream to read, and how. Versions count from 1. */
 export interface ReadStreamOptions {
   /** Where to begin, this version included. Default: 1; backwards, the newest. */
   readonly fromVersion?: number;
@@ -26,6 +28,7 @@ export interface ReadStreamOptions {
   readonly signal?: AbortSignal;
 }
 
+/** Which part of the log to read, and how. Positions count from 1. */
 export interface ReadAllOptions<Type extends string = string> {
   /** Where to begin, this position included. Default: 1; backwards, the last. */
   readonly fromPosition?: number;
@@ -36,6 +39,7 @@ export interface ReadAllOptions<Type extends string = string> {
   readonly signal?: AbortSignal;
 }
 
+/** What is known of a stream without reading its events. */
 export interface StreamInfo {
   readonly streamName: string;
   /** How many events it has ever had. */
@@ -50,6 +54,7 @@ export interface StreamInfo {
   readonly truncatedBefore: number;
 }
 
+/** Which streams to list; all parts given must hold. */
 export interface ListStreamsOptions {
   /** Only streams of this category. */
   readonly category?: string;
@@ -83,6 +88,7 @@ export interface EventReader<Definitions extends EventDefinitions = never> {
 /** Where a subscription begins. `{ position: n }`: with n itself. `{ after: n }`: behind n, as checkpoints want it. */
 export type SubscribeFrom = "start" | "end" | { readonly position: number } | { readonly after: number };
 
+/** Where a subscription begins, and what it is told of. */
 export interface SubscribeOptions<Type extends string = string> {
   readonly from: SubscribeFrom;
   readonly filter?: EventFilter<Type>;
@@ -106,6 +112,10 @@ export interface StoreStats {
   readonly storage: KvStats;
 }
 
+/**
+ * An open store: its one writer, and reads beside it. Close it, or declare it with `await using`; what is acknowledged is
+ * durable whether or not it is closed.
+ */
 export interface EventStore<Definitions extends EventDefinitions = never>
   extends EventReader<Definitions>,
     AsyncDisposable {

@@ -1,5 +1,6 @@
 /** The only door to time. Tests turn their own clock. */
 
+/** What a store asks for the time. */
 export interface Clock {
   /** Milliseconds since 1970, as the machine's wall clock has it. */
   now(): number;

@@ -23,6 +23,7 @@ export interface UpcastContext {
 /** Turns data of one version into data of the next, or into `split([...])`. */
 export type Upcaster = (old: StoredData, context: UpcastContext) => unknown;
 
+/** What `event` is told of one event type. */
 export interface EventOptions<Schema extends StandardSchemaV1> {
   /** Checks the data on append; what it returns is what gets stored. It must not be asynchronous. */
   readonly schema: Schema;

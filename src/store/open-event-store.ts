@@ -22,6 +22,7 @@ import { EventBus } from "../subscriptions/event-bus.ts";
 import { Subscriptions } from "../subscriptions/subscriptions.ts";
 import { recover } from "./recover.ts";
 
+/** How to open a store. Unknown options are refused. */
 export interface OpenOptions<Definitions extends EventDefinitions = never> {
   /** `memory:`, `file:DIR` or `s3://bucket/prefix`. */
   readonly url: string;

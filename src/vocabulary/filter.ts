@@ -6,6 +6,7 @@
 import { InvalidArgumentError, printable } from "../errors.ts";
 import { checkName } from "./names.ts";
 
+/** Parts that must all hold: any of the types, any of the categories, every one of the tags. A part left out always holds. */
 export interface FilterClause<Type extends string = string> {
   readonly types?: readonly Type[];
   readonly categories?: readonly string[];
