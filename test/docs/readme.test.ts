@@ -1,0 +1,62 @@
+/** The README's programs run as they stand. */
+
+import { afterAll, describe, expect, test } from "bun:test";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { temporaryFolder } from "../support/backends.ts";
+
+const root = resolve(import.meta.dir, "../..");
+const readme = readFileSync(join(root, "README.md"), "utf8");
+const programs = [...readme.matchAll(/```ts\n([\s\S]*?)```/g)].map((match) => match[1] ?? "");
+// Inside the package, so that `strata` is found as it would be in a project that has installed it.
+const folder = mkdtempSync(join(root, ".readme-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+async function run(program: string, index: number): Promise<string> {
+  await using working = await temporaryFolder();
+  const path = join(folder, `program-${index}.ts`);
+  writeFileSync(path, program);
+  const child = Bun.spawn([process.execPath, path], { cwd: working.path, stdout: "pipe", stderr: "pipe" });
+  const [output, errors] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+  expect({ errors, exitCode: await child.exited }).toEqual({ errors: "", exitCode: 0 });
+  return output;
+}
+
+describe("The README", () => {
+  test("begins with a program of at most 20 lines", () => {
+    expect(programs[0]?.trimEnd().split("\n").length).toBeLessThanOrEqual(20);
+    expect(readme.indexOf("```ts")).toBeLessThan(300);
+  });
+
+  const expected: readonly RegExp[] = [
+    /^1 OrderPlaced [\s\S]*customerId: "kim"/,
+    /^1 [\s\S]*by: "kim"/,
+    /^conflict\n$/,
+    /^3 [\s\S]*n: 5[\s\S]*2 [\s\S]*n: 3[\s\S]*3\n1 2\n$/,
+    /heard[\s\S]*amount: 5/,
+    /^invalid-event data.quantity\n$/,
+  ];
+  for (const [index, program] of programs.entries()) {
+    test(`has a program ${index + 1} that does what it says`, async () => {
+      expect(await run(program, index)).toMatch(expected[index] ?? /a program that is not expected/);
+    });
+  }
+
+  test("has programs that compile", async () => {
+    for (const [index, program] of programs.entries()) writeFileSync(join(folder, `program-${index}.ts`), program);
+    const config = { extends: "../tsconfig.json", compilerOptions: { isolatedDeclarations: false, declaration: false }, include: ["*.ts"] };
+    writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(config));
+    const compiler = Bun.spawn([process.execPath, "x", "tsc", "-p", folder], { cwd: root, stdout: "pipe", stderr: "pipe" });
+    expect(await compiler.stdout.text()).toBe("");
+    expect(await compiler.exited).toBe(0);
+  });
+
+  test("names only files that are there", () => {
+    for (const match of readme.matchAll(/`((?:test|src|bench)\/[a-z0-9/.-]+)`/g)) {
+      expect({ path: match[1], there: Bun.spawnSync(["test", "-e", join(root, match[1] ?? "")]).exitCode }).toEqual({
+        path: match[1],
+        there: 0,
+      });
+    }
+  });
+});
