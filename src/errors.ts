@@ -94,14 +94,17 @@ export interface EventIssue {
 export class InvalidEventError extends EventStoreError {
   declare readonly code: "invalid-event";
   readonly eventType: string;
+  /** The event within the call, as in `events[3]` or `appends[1].events[0]`. */
+  readonly argument: string;
   readonly issues: readonly EventIssue[];
 
-  constructor(eventType: string, issues: readonly EventIssue[]) {
+  constructor(argument: string, eventType: string, issues: readonly EventIssue[]) {
     const shown = issues.slice(0, 3).map((issue) => `${issue.path}: ${issue.message}`);
     const more = issues.length > shown.length ? ` and ${issues.length - shown.length} more` : "";
-    super("invalid-event", `Event ${printable(eventType)} is not valid: ${shown.join("; ")}${more}`, {
+    super("invalid-event", `Event ${printable(eventType)} (${argument}) is not valid: ${shown.join("; ")}${more}`, {
       outcome: "not-applied",
     });
+    this.argument = argument;
     this.eventType = eventType;
     this.issues = issues;
   }

@@ -42,7 +42,7 @@ export interface PreparedEvent {
   readonly bytes: Buffer;
 }
 
-const eventKeys = new Set(["type", "data", "id", "metadata", "occurredAt", "tags"]);
+const eventKeys = new Set(["type", "data", "id", "metadata", "occurredAt", "schemaVersion", "tags"]);
 const metadataStrings = ["correlationId", "causationId", "actor"] as const;
 
 function pathOf(root: string, path: StandardSchemaV1.Issue["path"]): string {
@@ -88,21 +88,21 @@ export class EventRegistry {
   /** Validates and encodes one event for a stream. Throws `invalid-event`, or `invalid-argument` for what is no event. */
   prepare(streamName: string, event: NewEvent, argument: string, inherited: EventMetadata): PreparedEvent {
     checkShape(event, argument);
-    const registered = this.#typeFor(streamName, event);
-    const data = registered === undefined ? event.data : validated(registered, event.data);
-    const derived = registered === undefined ? [] : derivedTags(registered, data);
+    const registered = this.#typeFor(streamName, event, argument);
+    const data = registered === undefined ? event.data : validated(registered, event.data, argument);
+    const derived = registered === undefined ? [] : derivedTags(registered, data, argument);
     const toEncode: EventToEncode = {
       id: event.id ?? this.#ids.next(),
       idGiven: event.id !== undefined,
       type: event.type,
-      schemaVersion: registered?.definition.version ?? 1,
-      tags: checkedTags(event, derived),
+      schemaVersion: schemaVersionOf(event, registered, argument),
+      tags: checkedTags(event, derived, argument),
       occurredAtMs: event.occurredAt?.getTime(),
       metadata: mergedMetadata(inherited, event.metadata),
       data,
     };
     const bytes = encodeEvent(toEncode);
-    if ("issues" in bytes) throw new InvalidEventError(event.type, bytes.issues);
+    if ("issues" in bytes) throw new InvalidEventError(argument, event.type, bytes.issues);
     return { id: toEncode.id, idGiven: toEncode.idGiven, type: toEncode.type, tags: toEncode.tags, bytes };
   }
 
@@ -142,7 +142,7 @@ export class EventRegistry {
     this.#storedNames.set(type, names.add(storedName));
   }
 
-  #typeFor(streamName: string, event: NewEvent): RegisteredType | undefined {
+  #typeFor(streamName: string, event: NewEvent, argument: string): RegisteredType | undefined {
     if (this.#categories.size === 0) return undefined;
     const category = categoryOf(streamName);
     const types = this.#categories.get(category);
@@ -157,7 +157,7 @@ export class EventRegistry {
     }
     const registered = types.get(event.type);
     if (registered === undefined || registered.type !== event.type) {
-      throw new InvalidEventError(event.type, [
+      throw new InvalidEventError(argument, event.type, [
         { path: "type", message: `is not defined for the category ${printable(category)}` },
       ]);
     }
@@ -217,8 +217,7 @@ function checkShape(event: unknown, argument: string): asserts event is NewEvent
   const candidate = event as Record<string, unknown>;
   checkName(candidate.type, `${argument}.type`);
   for (const key of Object.keys(candidate)) {
-    if (!eventKeys.has(key))
-      refuse(`${argument}.${key}`, "is not a part of an event (type, data, id, metadata, occurredAt, tags)");
+    if (!eventKeys.has(key)) refuse(`${argument}.${key}`, `is not a part of an event (${[...eventKeys].join(", ")})`);
   }
   if (candidate.data === undefined) refuse(`${argument}.data`, "is missing; null is data too");
   if (candidate.id !== undefined) checkName(candidate.id, `${argument}.id`);
@@ -244,7 +243,7 @@ function mergedMetadata(inherited: EventMetadata, own: EventMetadata | undefined
   return own === undefined ? inherited : { ...inherited, ...own };
 }
 
-function validated({ type, validate }: RegisteredType, data: unknown): unknown {
+function validated({ type, validate }: RegisteredType, data: unknown, argument: string): unknown {
   let result: ReturnType<typeof validate>;
   try {
     result = validate(data);
@@ -264,10 +263,27 @@ function validated({ type, validate }: RegisteredType, data: unknown): unknown {
   const issues = result.issues.map(
     (issue): EventIssue => ({ path: pathOf("data", issue.path), message: issue.message }),
   );
-  throw new InvalidEventError(type, issues);
+  throw new InvalidEventError(argument, type, issues);
 }
 
-function derivedTags({ type, definition }: RegisteredType, data: unknown): readonly string[] {
+function schemaVersionOf(event: NewEvent, registered: RegisteredType | undefined, argument: string): number {
+  const given: unknown = event.schemaVersion;
+  const todays = registered?.definition.version;
+  if (given === undefined) return todays ?? 1;
+  if (typeof given !== "number" || !Number.isSafeInteger(given) || given < 1) {
+    throw new InvalidArgumentError(`${argument}.schemaVersion`, `must be an integer from 1, not ${printable(given)}`, {
+      outcome: "not-applied",
+    });
+  }
+  if (todays !== undefined && given !== todays) {
+    throw new InvalidEventError(argument, event.type, [
+      { path: "schemaVersion", message: `must be ${todays}, as defined, not ${given}` },
+    ]);
+  }
+  return given;
+}
+
+function derivedTags({ type, definition }: RegisteredType, data: unknown, argument: string): readonly string[] {
   if (definition.tags === undefined) return [];
   let tags: unknown;
   try {
@@ -275,13 +291,13 @@ function derivedTags({ type, definition }: RegisteredType, data: unknown): reado
   } catch (cause) {
     throw new InvalidArgumentError("event.tags", `of ${printable(type)} threw`, { cause, outcome: "not-applied" });
   }
-  if (!Array.isArray(tags)) throw new InvalidEventError(type, [{ path: "tags", message: "must be a list" }]);
+  if (!Array.isArray(tags)) throw new InvalidEventError(argument, type, [{ path: "tags", message: "must be a list" }]);
   return tags;
 }
 
-function checkedTags(event: NewEvent, derived: readonly string[]): readonly string[] {
+function checkedTags(event: NewEvent, derived: readonly string[], argument: string): readonly string[] {
   if (event.tags !== undefined && !Array.isArray(event.tags)) {
-    throw new InvalidEventError(event.type, [
+    throw new InvalidEventError(argument, event.type, [
       { path: "tags", message: `must be a list, not ${printable(event.tags)}` },
     ]);
   }
@@ -292,7 +308,7 @@ function checkedTags(event: NewEvent, derived: readonly string[]): readonly stri
   });
   if (tags.length > eventTagsMax)
     issues.push({ path: "tags", message: `must be at most ${eventTagsMax}, not ${tags.length}` });
-  if (issues.length > 0) throw new InvalidEventError(event.type, issues);
+  if (issues.length > 0) throw new InvalidEventError(argument, event.type, issues);
   return tags;
 }
 

@@ -21,6 +21,11 @@ export interface NewEvent<Type extends string = string, Data = unknown> {
   readonly metadata?: EventMetadata;
   /** The business's own time, for imports and late knowledge. */
   readonly occurredAt?: Date;
+  /**
+   * The version of the data's schema, from 1. For imports into a store without definitions, which else stores 1; one with
+   * definitions writes today's version, and refuses any other.
+   */
+  readonly schemaVersion?: number;
   /** Added to the tags that the event's definition derives from its data. */
   readonly tags?: readonly string[];
 }

@@ -51,6 +51,8 @@ const calls: Readonly<Record<string, () => unknown>> = {
   "an event with a lone surrogate in its id": () => one({ ...good, id: "\udfff" }),
   "an event that occurred at no time": () => one({ ...good, occurredAt: new Date(Number.NaN) }),
   "an event that occurred at a string": () => one({ ...good, occurredAt: "2020-01-01" }),
+  "a schema version of 0": () => one({ ...good, schemaVersion: 0 }),
+  "a schema version that is text": () => one({ ...good, schemaVersion: "1" }),
   "metadata that is a list": () => one({ ...good, metadata: [1] }),
   "metadata that is text": () => one({ ...good, metadata: "kim" }),
   "an actor that is no string": () => one({ ...good, metadata: { actor: 5 } }),
@@ -178,7 +180,7 @@ describe("Opening", () => {
     await writeFile(join(folder.path, "notes.txt"), "mine");
     expect((await errorOf(openEventStore({ url: `file:${folder.path}` }))).code).toBe("invalid-argument");
     const file = join(folder.path, "notes.txt");
-    expect((await errorOf(openEventStore({ url: `file:${file}` }))).code).toBe("storage-unavailable");
+    expect((await errorOf(openEventStore({ url: `file:${file}` }))).code).toBe("invalid-argument");
     await mkdir(join(folder.path, "other", "db", "things"), { recursive: true });
     expect((await errorOf(openEventStore({ url: `file:${join(folder.path, "other")}` }))).code).toBe(
       "invalid-argument",

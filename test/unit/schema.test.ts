@@ -43,6 +43,23 @@ test("What the schema makes of the data is stored, and tags are derived from tha
   expect(read).toMatchObject({ data: { customerId: "c1", total: 1, note: "none" }, tags: ["customer:c1", "vip"] });
 });
 
+test("An event's schema version is kept where there are no definitions, and must be today's where there are", async () => {
+  await using plain = await openEventStoreOn(openMemoryKv(), {});
+  await plain.append("a-1", [{ type: "T", data: 1, schemaVersion: 3 }], { expectedVersion: "any" });
+  expect((await collect(plain.readAll()))[0]?.schemaVersion).toBe(3);
+  await using typed = await openEventStoreOn(openMemoryKv(), { events: [order] });
+  const added: { type: "ItemAdded"; data: { items: { sku: string }[] } } = {
+    type: "ItemAdded",
+    data: { items: [{ sku: "a" }] },
+  };
+  const good = { ...added, schemaVersion: 1 };
+  const error = await errorOf(
+    typed.append("order-1", [good, { ...added, schemaVersion: 2 }], { expectedVersion: "any" }),
+  );
+  expect(error).toMatchObject({ code: "invalid-event", argument: "events[1]" });
+  await typed.append("order-1", [good], { expectedVersion: "no-stream" });
+});
+
 test("A type or category without a definition is refused", async () => {
   await using store = (await openEventStoreOn(openMemoryKv(), { events: [order] })) as unknown as EventStore;
   const type = await errorOf(store.append("order-1", [{ type: "Unheard", data: {} }], { expectedVersion: "any" }));
