@@ -4,7 +4,16 @@
  * adapter can cross into native code once a batch instead of once a row.
  */
 
-import type { EventStoreError } from "../errors.ts";
+import { type EventStoreError, InternalError, type WriteOutcome } from "../errors.ts";
+
+/** Keys have 1 to this many bytes; values, up to 4 GB, may be empty. */
+const keyBytesMax = 65_535;
+
+/** Throws `internal` for a key that no adapter could keep: callers build keys from bounded parts. */
+export function assertKeyFits(key: Uint8Array, outcome?: WriteOutcome): void {
+  if (key.length > 0 && key.length <= keyBytesMax) return;
+  throw new InternalError(`A key has ${key.length} bytes`, outcome === undefined ? {} : { outcome });
+}
 
 export type KvOperation =
   | { readonly kind: "put"; readonly key: Uint8Array; readonly value: Uint8Array }
@@ -15,7 +24,10 @@ export interface KvRow {
   readonly value: Uint8Array;
 }
 
-/** From `start`, inclusive, to `end`, exclusive; without `end` to the last key. Both bounds have at least one byte. */
+/**
+ * From `start`, inclusive, to `end`, exclusive; without `end` to the last key. Both bounds have at least one byte.
+ * Where `end` is not behind `start` there are no rows.
+ */
 export interface KvRange {
   readonly start: Uint8Array;
   readonly end?: Uint8Array;
@@ -24,13 +36,16 @@ export interface KvRange {
 /** `replay`: long and sequential, reads ahead, caches nothing. `lookup`: a few rows, through the cache. */
 export type ScanPurpose = "replay" | "lookup";
 
-/** An ascending scan over the rows as they were when it was opened. Not for concurrent use. */
+/**
+ * An ascending scan over the rows as they were when it was opened. Not for concurrent use. Once a call has failed, all do:
+ * rows may have been read that nobody got.
+ */
 export interface KvCursor {
   /** Up to `rowsMax` further rows; an empty list means the end of the range, for good. */
   next(rowsMax: number): Promise<readonly KvRow[]>;
-  /** Goes forward to the first row at or after `key`; a key behind the cursor or outside the range is not allowed. */
+  /** Goes forward to the first row at or after `key`, which must lie in the range and behind the last row handed out. */
   seek(key: Uint8Array): Promise<void>;
-  /** Frees what the scan holds. May be called at any time, any number of times. */
+  /** Frees what the scan holds; there are no rows afterwards. May be called at any time, any number of times. */
   close(): void;
 }
 

@@ -4,17 +4,18 @@
  */
 
 import BTree from "sorted-btree";
-import { StoreClosedError, WriterFencedError } from "../errors.ts";
-import type {
-  KeyValueStore,
-  KvCursor,
-  KvOperation,
-  KvRange,
-  KvReader,
-  KvRow,
-  KvSnapshot,
-  KvStats,
-  KvStatus,
+import { InternalError, StoreClosedError, type WriteOutcome, WriterFencedError } from "../errors.ts";
+import {
+  assertKeyFits,
+  type KeyValueStore,
+  type KvCursor,
+  type KvOperation,
+  type KvRange,
+  type KvReader,
+  type KvRow,
+  type KvSnapshot,
+  type KvStats,
+  type KvStatus,
 } from "./kv.ts";
 
 /** What outlives a close: the rows, and the number of writers that were opened. */
@@ -43,32 +44,45 @@ function compareBinary(left: string, right: string): number {
 class MemoryCursor implements KvCursor {
   #rows: Iterator<[string, Uint8Array]> | undefined;
   readonly #tree: BTree<string, Uint8Array>;
+  readonly #start: string;
   readonly #end: string | undefined;
-  readonly #onRows: (count: number) => void;
+  #last: string | undefined;
+  readonly #onUse: (rows: number) => void;
 
-  constructor(tree: BTree<string, Uint8Array>, range: KvRange, onRows: (count: number) => void) {
+  /** `onUse` is told how many rows each call hands out, and throws once the store is closed. */
+  constructor(tree: BTree<string, Uint8Array>, range: KvRange, onUse: (rows: number) => void) {
     this.#tree = tree;
+    this.#start = toBinary(range.start);
     this.#end = range.end === undefined ? undefined : toBinary(range.end);
-    this.#rows = tree.entries(toBinary(range.start));
-    this.#onRows = onRows;
+    this.#rows = tree.entries(this.#start);
+    this.#onUse = onUse;
   }
 
   async next(rowsMax: number): Promise<readonly KvRow[]> {
     const batch: KvRow[] = [];
+    this.#onUse(0);
     while (batch.length < rowsMax && this.#rows !== undefined) {
       const step = this.#rows.next();
       if (step.done === true || (this.#end !== undefined && step.value[0] >= this.#end)) {
         this.#rows = undefined;
         break;
       }
-      batch.push({ key: fromBinary(step.value[0]), value: step.value[1] });
+      this.#last = step.value[0];
+      batch.push({ key: fromBinary(step.value[0]), value: step.value[1].slice() });
     }
-    this.#onRows(batch.length);
+    this.#onUse(batch.length);
     return batch;
   }
 
   async seek(key: Uint8Array): Promise<void> {
-    if (this.#rows !== undefined) this.#rows = this.#tree.entries(toBinary(key));
+    this.#onUse(0);
+    if (this.#rows === undefined) return;
+    const to = toBinary(key);
+    const outside = to < this.#start || (this.#end !== undefined && to >= this.#end);
+    if (outside || (this.#last !== undefined && to <= this.#last)) {
+      throw new InternalError("A scan can only seek forward, within its range");
+    }
+    this.#rows = this.#tree.entries(to);
   }
 
   close(): void {
@@ -90,15 +104,18 @@ class MemoryKv implements KeyValueStore {
   }
 
   async write(operations: readonly KvOperation[]): Promise<void> {
-    this.#assertUsable();
+    this.#assertUsable("not-applied");
+    if (operations.length === 0) return;
+    for (const { key } of operations) assertKeyFits(key, "not-applied");
     for (const operation of operations) {
       const key = toBinary(operation.key);
       if (operation.kind === "put") {
-        this.#storage.rows.set(key, Uint8Array.from(operation.value));
-        this.#stats.bytesWritten += operation.key.length + operation.value.length;
+        this.#storage.rows.set(key, new Uint8Array(operation.value));
+        this.#stats.bytesWritten += operation.value.length;
       } else {
         this.#storage.rows.delete(key);
       }
+      this.#stats.bytesWritten += operation.key.length;
     }
     this.#stats.writes += 1;
     this.#stats.rowsWritten += operations.length;
@@ -109,8 +126,7 @@ class MemoryKv implements KeyValueStore {
   }
 
   async getMany(keys: readonly Uint8Array[]): Promise<readonly (Uint8Array | undefined)[]> {
-    this.#assertUsable();
-    return this.#reader(this.#storage.rows).getMany(keys);
+    return await this.#reader(this.#storage.rows).getMany(keys);
   }
 
   async scan(range: KvRange): Promise<KvCursor> {
@@ -120,7 +136,16 @@ class MemoryKv implements KeyValueStore {
 
   async snapshot(): Promise<KvSnapshot> {
     this.#assertUsable();
-    return { ...this.#reader(this.#storage.rows.clone()), close: () => {} };
+    let closed = false;
+    const reader = this.#reader(this.#storage.rows.clone(), () => {
+      if (closed) throw new StoreClosedError("The snapshot is closed");
+    });
+    return {
+      ...reader,
+      close: () => {
+        closed = true;
+      },
+    };
   }
 
   status(): KvStatus {
@@ -141,28 +166,35 @@ class MemoryKv implements KeyValueStore {
     await this.close();
   }
 
-  #reader(rows: BTree<string, Uint8Array>): KvReader {
+  #reader(rows: BTree<string, Uint8Array>, check: () => void = () => {}): KvReader {
     const stats = this.#stats;
     const getMany = async (keys: readonly Uint8Array[]): Promise<readonly (Uint8Array | undefined)[]> => {
+      this.#assertUsable();
+      check();
       stats.gets += keys.length;
-      return keys.map((key) => rows.get(toBinary(key)));
+      for (const key of keys) assertKeyFits(key);
+      return keys.map((key) => rows.get(toBinary(key))?.slice());
     };
     return {
       getMany,
       get: async (key) => (await getMany([key]))[0],
       scan: async (range) => {
+        this.#assertUsable();
+        check();
         stats.scans += 1;
         return new MemoryCursor(rows, range, (count) => {
+          this.#assertUsable();
           stats.rowsScanned += count;
         });
       },
     };
   }
 
-  #assertUsable(): void {
+  #assertUsable(outcome?: WriteOutcome): void {
+    const options = outcome === undefined ? {} : { outcome };
     const status = this.status();
-    if (status.state === "closed") throw new StoreClosedError("The store is closed", { outcome: "not-applied" });
-    if (status.state === "fenced") throw new WriterFencedError({ outcome: "not-applied" });
+    if (status.state === "closed") throw new StoreClosedError("The store is closed", options);
+    if (status.state === "fenced") throw new WriterFencedError(options);
   }
 }
 

@@ -49,7 +49,7 @@ export class MemtableFlusher {
 
   /** Flushes what is there now and waits for it, after the one under way. */
   async flushNow(): Promise<void> {
-    await this.#underWay;
+    while (this.#underWay !== undefined) await this.#underWay;
     this.#start();
     await this.#underWay;
   }

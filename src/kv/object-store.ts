@@ -32,32 +32,47 @@ const preflightTimeoutMs = 15_000;
 /** Below the store's own folder or prefix, so that other kinds of objects can stand beside the database. */
 export const databaseFolder = "db";
 
+const urlProblem = 'must be "memory:", "file:DIR" or "s3://bucket/prefix"';
+
 /** Reads `memory:`, `file:DIR` (relative to the working directory, or absolute) or `s3://bucket/prefix`. */
 export function parseStoreUrl(url: unknown): StoreLocation {
-  const problem = 'must be "memory:", "file:DIR" or "s3://bucket/prefix"';
-  if (typeof url !== "string") throw new InvalidArgumentError("url", `${problem}, not ${printable(url)}`);
+  if (typeof url !== "string") throw new InvalidArgumentError("url", `${urlProblem}, not ${printable(url)}`);
   if (url === "memory:") return { kind: "memory", url };
-  if (url.startsWith("file:")) {
-    const path = url.startsWith("file://")
-      ? decodeURIComponent(url.slice("file://".length))
-      : url.slice("file:".length);
-    if (path.length === 0 || path.includes("\0")) {
-      throw new InvalidArgumentError("url", `must name a folder after "file:", not ${printable(url)}`);
+  if (url.startsWith("file:")) return { kind: "folder", url, directory: parseFolder(url) };
+  if (url.startsWith("s3://")) return parseBucketUrl(url);
+  if (url.includes("@")) throw new InvalidArgumentError("url", urlProblem);
+  throw new InvalidArgumentError("url", `${urlProblem}, not ${printable(url)}`);
+}
+
+/** The path after `file:` is taken as it is; after `file://` it is a URL's, with %20 for a space. */
+function parseFolder(url: string): string {
+  let path = url.slice("file:".length);
+  if (path.startsWith("//")) {
+    try {
+      path = decodeURIComponent(path.slice(2));
+    } catch (cause) {
+      throw new InvalidArgumentError("url", `has a "%" that starts no escaped character: ${printable(url)}`, { cause });
     }
-    return { kind: "folder", url, directory: resolve(path) };
   }
-  if (url.startsWith("s3://")) {
-    const [bucket = "", ...rest] = url.slice("s3://".length).split("/");
-    const prefix = rest.filter((part) => part.length > 0).join("/");
-    if (!/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(bucket)) {
-      throw new InvalidArgumentError(
-        "url",
-        `must name a bucket of 3 to 63 of a-z, 0-9, "." and "-", not ${printable(bucket)}`,
-      );
-    }
-    return { kind: "s3", url, bucket, prefix };
+  // Object names hold no control characters, so the engine refuses them.
+  const holdsControl = [...path].some((character) => character < " " || character === "\x7f");
+  if (path.length === 0 || holdsControl) {
+    throw new InvalidArgumentError("url", `must name a folder after "file:", not ${printable(url)}`);
   }
-  throw new InvalidArgumentError("url", `${problem}, not ${printable(url)}`);
+  return resolve(path);
+}
+
+function parseBucketUrl(url: string): StoreLocation {
+  const [bucket = "", ...rest] = url.slice("s3://".length).split("/");
+  const prefix = rest.filter((part) => part.length > 0).join("/");
+  if (bucket.includes("@")) {
+    throw new InvalidArgumentError("url", "must not hold credentials; they go into the options of s3");
+  }
+  if (!/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(bucket)) {
+    const problem = 'must name a bucket of 3 to 63 of a-z, 0-9, "." and "-"';
+    throw new InvalidArgumentError("url", `${problem}, not ${printable(bucket)}`);
+  }
+  return { kind: "s3", url, bucket, prefix };
 }
 
 /**
@@ -70,6 +85,9 @@ export async function prepareFolder(directory: string): Promise<"new" | "existin
     await mkdir(directory, { recursive: true });
     entries = await readdir(directory);
   } catch (cause) {
+    if (["EEXIST", "ENOTDIR"].includes(errorName(cause))) {
+      throw new InvalidArgumentError("url", `names a file, or a folder below one: ${directory}`, { cause });
+    }
     throw new StorageUnavailableError(`The folder cannot be used: ${directory}`, { cause, outcome: "not-applied" });
   }
   if (entries.length === 0) return "new";
@@ -87,11 +105,14 @@ export async function prepareFolder(directory: string): Promise<"new" | "existin
 function endpointOf(options: S3Options): string | undefined {
   const { AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, AWS_ENDPOINT } = process.env;
   const endpoint = options.endpoint ?? AWS_ENDPOINT_URL_S3 ?? AWS_ENDPOINT_URL ?? AWS_ENDPOINT;
-  if (endpoint !== undefined && !URL.canParse(endpoint)) {
-    throw new InvalidArgumentError(
-      "s3.endpoint",
-      `must be a URL such as "http://127.0.0.1:9000", not ${printable(endpoint)}`,
-    );
+  if (endpoint === undefined) return undefined;
+  const url = URL.parse(endpoint);
+  if (url !== null && (url.username !== "" || url.password !== "")) {
+    throw new InvalidArgumentError("s3.endpoint", "must not hold credentials; they have options of their own");
+  }
+  if (url === null || !["http:", "https:"].includes(url.protocol)) {
+    const shown = endpoint.includes("@") ? "" : `, not ${printable(endpoint)}`;
+    throw new InvalidArgumentError("s3.endpoint", `must be a URL such as "http://127.0.0.1:9000"${shown}`);
   }
   return endpoint;
 }
@@ -121,8 +142,19 @@ export function createS3Client(options: S3Options): S3Client {
   return new S3Client(config);
 }
 
+/** What kind of error it is: S3's own name for it, or the system's, as in ECONNREFUSED. */
 function errorName(error: unknown): string {
-  return error instanceof Error ? error.name : "unknown error";
+  if (!(error instanceof Error)) return "unknown error";
+  return "code" in error && typeof error.code === "string" ? error.code : error.name;
+}
+
+/** What the client's error says, without the request it carries: that holds the access key and the session token. */
+function withoutRequest(error: unknown, secrets: readonly (string | undefined)[]): Error {
+  let message = error instanceof Error ? error.message : String(error);
+  for (const secret of secrets) if (secret) message = message.replaceAll(secret, "***");
+  const bare = new Error(message);
+  bare.name = errorName(error);
+  return bare;
 }
 
 async function listOne(client: S3Client, bucket: string, prefix: string): Promise<boolean> {
@@ -154,23 +186,31 @@ export interface S3Access {
 }
 
 /** Resolves the credentials and says whether the bucket answers, before the native store, which would retry for ever. */
-export async function prepareBucket(location: StoreLocation & { kind: "s3" }, options: S3Options): Promise<S3Access> {
+export async function prepareBucket(
+  location: StoreLocation & { kind: "s3" },
+  options: S3Options,
+  timeoutMs: number = preflightTimeoutMs,
+): Promise<S3Access> {
   const client = createS3Client(options);
   const endpoint = endpointOf(options);
   const where = endpoint === undefined ? location.url : `${location.url} at ${endpoint}`;
   try {
-    const state = await withDeadline(checkBucket(client, location, options), preflightTimeoutMs, "The bucket's answer");
-    const credentials = await client.config.credentials();
+    const deadlineMs = Math.min(timeoutMs, preflightTimeoutMs);
+    const checking = Promise.all([checkBucket(client, location, options), client.config.credentials()]);
+    const [state, credentials] = await withDeadline(checking, deadlineMs, "The bucket's answer");
     return {
       state,
       environment: {
         CLOUD_PROVIDER: "aws",
         AWS_BUCKET: location.bucket,
+        AWS_BUCKET_NAME: undefined,
         AWS_REGION: regionOf(options),
         AWS_DEFAULT_REGION: undefined,
         AWS_ACCESS_KEY_ID: credentials.accessKeyId,
         AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
         AWS_SESSION_TOKEN: credentials.sessionToken,
+        AWS_TOKEN: undefined,
+        AWS_SKIP_SIGNATURE: undefined,
         AWS_ENDPOINT: endpoint,
         AWS_ENDPOINT_URL: undefined,
         AWS_ENDPOINT_URL_S3: undefined,
@@ -180,18 +220,29 @@ export async function prepareBucket(location: StoreLocation & { kind: "s3" }, op
       },
     };
   } catch (cause) {
-    throw bucketError(cause, where);
+    throw bucketError(cause, where, secretsOf(options));
   } finally {
     client.destroy();
   }
 }
 
-function bucketError(cause: unknown, where: string): StorageUnavailableError | InvalidArgumentError {
-  if (cause instanceof InvalidArgumentError) return cause;
-  const options = { cause, outcome: "not-applied" } as const;
-  if (cause instanceof DeadlineExpired)
+function secretsOf(options: S3Options): readonly (string | undefined)[] {
+  const { AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN } = process.env;
+  const { accessKeyId, secretAccessKey, sessionToken } = options;
+  return [accessKeyId, secretAccessKey, sessionToken, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN];
+}
+
+function bucketError(
+  error: unknown,
+  where: string,
+  secrets: readonly (string | undefined)[],
+): StorageUnavailableError | InvalidArgumentError {
+  if (error instanceof InvalidArgumentError) return error;
+  const options = { cause: withoutRequest(error, secrets), outcome: "not-applied" } as const;
+  if (error instanceof DeadlineExpired)
     return new StorageUnavailableError(`The bucket did not answer in time: ${where}`, options);
-  switch (errorName(cause)) {
+  const name = errorName(error);
+  switch (name) {
     case "NoSuchBucket":
       return new StorageUnavailableError(`There is no such bucket (createBucket makes it): ${where}`, options);
     case "InvalidAccessKeyId":
@@ -205,6 +256,6 @@ function bucketError(cause: unknown, where: string): StorageUnavailableError | I
         options,
       );
     default:
-      return new StorageUnavailableError(`The bucket cannot be reached (${errorName(cause)}): ${where}`, options);
+      return new StorageUnavailableError(`The bucket cannot be reached (${name}): ${where}`, options);
   }
 }

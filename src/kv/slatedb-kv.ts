@@ -5,7 +5,6 @@
  */
 
 import {
-  type CloseReason,
   type Db,
   DbBuilder,
   type DbIterator,
@@ -29,22 +28,22 @@ import {
 import type { Clock } from "../runtime/clock.ts";
 import { DeadlineExpired, withDeadline } from "../runtime/deadline.ts";
 import { Heartbeat } from "./heartbeat.ts";
-import type {
-  KeyValueStore,
-  KvCursor,
-  KvOperation,
-  KvRange,
-  KvReader,
-  KvRow,
-  KvSnapshot,
-  KvStats,
-  KvStatus,
-  ScanPurpose,
+import {
+  assertKeyFits,
+  type KeyValueStore,
+  type KvCursor,
+  type KvOperation,
+  type KvRange,
+  type KvRow,
+  type KvSnapshot,
+  type KvStats,
+  type KvStatus,
+  type ScanPurpose,
 } from "./kv.ts";
 import { MemtableFlusher } from "./memtable-flusher.ts";
 import { withNativeEnvironment } from "./native-environment.ts";
 import { databaseFolder, prepareBucket, prepareFolder, type S3Options, type StoreLocation } from "./object-store.ts";
-import { engineSettings, type SlateTuning, tuningFor } from "./slatedb-settings.ts";
+import { engineSettings, type SlateTuning, sameSetting, tuningFor } from "./slatedb-settings.ts";
 
 export interface SlateKvOptions {
   readonly location: StoreLocation;
@@ -68,13 +67,13 @@ const scanOptions: Readonly<Record<ScanPurpose, ScanOptions>> = {
   lookup: { ...readOptions, cache_blocks: true, read_ahead_bytes: 1, max_fetch_tasks: 1, order: "Ascending" },
 };
 
-/** The most rows one crossing of `getMany` has under way. */
-const getConcurrencyMax = 256;
-
-/** A row may not be larger than the engine's block of memory for it; keys are bounded by its format. */
-const keyBytesMax = 65_535;
+/** The most rows one crossing of `getMany` has under way: each may need a connection of its own. */
+const getConcurrencyMax = 64;
 
 const heartbeatIntervalMs = 1_000;
+
+/** Reads let the process turn to other work at least this often. */
+const breathIntervalMs = 10;
 
 /** What the binding's errors have in common, without relying on classes it does not export. */
 function tagOf(error: unknown): string {
@@ -82,12 +81,19 @@ function tagOf(error: unknown): string {
   return error instanceof Error ? error.constructor.name : "unknown";
 }
 
+/** Why the engine closed itself, as the error says it: the engine's own status may say so only a moment later. */
+function closeReasonOf(error: unknown): string | undefined {
+  if (tagOf(error) !== "Closed" || typeof error !== "object" || error === null || !("reason" in error))
+    return undefined;
+  return typeof error.reason === "string" ? error.reason : undefined;
+}
+
 interface Failure {
   readonly state: "fenced" | "failed";
   readonly error: EventStoreError;
 }
 
-function failureFrom(reason: CloseReason, cause: unknown): Failure {
+function failureFrom(reason: string | undefined, cause: unknown): Failure {
   if (reason === "Fenced") return { state: "fenced", error: new WriterFencedError({ cause }) };
   return {
     state: "failed",
@@ -108,6 +114,8 @@ class SlateCursor implements KvCursor {
   readonly #kv: SlateKv;
   #iterator: DbIterator | undefined;
   #busy = false;
+  /** Where a call failed, rows may have been read that nobody got: the cursor fails from then on. */
+  #failure: unknown;
 
   constructor(kv: SlateKv, iterator: DbIterator) {
     this.#kv = kv;
@@ -115,27 +123,21 @@ class SlateCursor implements KvCursor {
   }
 
   async next(rowsMax: number): Promise<readonly KvRow[]> {
-    const iterator = this.#iterator;
-    if (iterator === undefined) return [];
-    return await this.#use(async () => {
-      const rows: KvRow[] = [];
-      while (rows.length < rowsMax) {
+    const rows: KvRow[] = [];
+    await this.#use(async (iterator) => {
+      while (rows.length < rowsMax && this.#iterator === iterator) {
+        await this.#kv.breathe();
         const row = await iterator.next();
-        if (row === undefined) {
-          this.#iterator = undefined;
-          iterator.dispose();
-          break;
-        }
-        rows.push({ key: row.key, value: row.value });
+        if (row === undefined) this.close();
+        else rows.push({ key: row.key, value: row.value });
       }
-      this.#kv.countScanned(rows.length);
-      return rows;
     });
+    this.#kv.countScanned(rows.length);
+    return rows;
   }
 
   async seek(key: Uint8Array): Promise<void> {
-    const iterator = this.#iterator;
-    if (iterator !== undefined) await this.#use(() => iterator.seek(key));
+    await this.#use((iterator) => iterator.seek(key));
   }
 
   close(): void {
@@ -145,16 +147,70 @@ class SlateCursor implements KvCursor {
     if (!this.#busy) iterator?.dispose();
   }
 
-  async #use<T>(work: () => Promise<T>): Promise<T> {
+  async #use(work: (iterator: DbIterator) => Promise<void>): Promise<void> {
+    this.#kv.assertUsable();
+    if (this.#failure !== undefined) throw this.#failure;
     const iterator = this.#iterator;
+    if (iterator === undefined) return;
     this.#busy = true;
-    const running = work().finally(() => {
+    const running = work(iterator).finally(() => {
       this.#busy = false;
-      if (this.#iterator === undefined) iterator?.dispose();
+      if (this.#iterator === undefined) iterator.dispose();
     });
-    return await this.#kv.read(running);
+    try {
+      await this.#kv.read(running);
+    } catch (error) {
+      this.#failure = error;
+      this.close();
+      throw error;
+    }
   }
 }
+
+class SlateSnapshot implements KvSnapshot {
+  readonly #kv: SlateKv;
+  readonly #native: DbSnapshot;
+  #calls = 0;
+  #closed = false;
+
+  constructor(kv: SlateKv, native: DbSnapshot) {
+    this.#kv = kv;
+    this.#native = native;
+  }
+
+  async get(key: Uint8Array): Promise<Uint8Array | undefined> {
+    return (await this.getMany([key]))[0];
+  }
+
+  getMany(keys: readonly Uint8Array[]): Promise<readonly (Uint8Array | undefined)[]> {
+    return this.#use((native) => this.#kv.getManyOf(native, keys));
+  }
+
+  scan(range: KvRange, purpose: ScanPurpose): Promise<KvCursor> {
+    return this.#use((native) => this.#kv.scanOf(native, range, purpose));
+  }
+
+  close(): void {
+    this.#closed = true;
+    // A call that is still under way needs it; it is freed when that returns.
+    if (this.#calls === 0) this.#native.dispose();
+  }
+
+  async #use<T>(work: (native: DbSnapshot) => Promise<T>): Promise<T> {
+    this.#kv.assertUsable();
+    if (this.#closed) throw new StoreClosedError("The snapshot is closed");
+    this.#calls += 1;
+    try {
+      return await work(this.#native);
+    } finally {
+      this.#calls -= 1;
+      if (this.#closed && this.#calls === 0) this.#native.dispose();
+    }
+  }
+}
+
+/** A scan of a range in which no key can be; the engine refuses those. */
+const emptyCursor: KvCursor = { next: async () => [], seek: async () => {}, close: () => {} };
 
 class SlateKv implements KeyValueStore {
   readonly url: string;
@@ -168,6 +224,9 @@ class SlateKv implements KeyValueStore {
   readonly #underWay = new Set<(error: unknown) => void>();
   #failure: Failure | undefined;
   #closing: Promise<void> | undefined;
+  /** Settles with the write under way, and never rejects. */
+  #writing: Promise<unknown> | undefined;
+  #breathedMs = 0;
   #stats = { writes: 0, rowsWritten: 0, bytesWritten: 0, gets: 0, scans: 0, rowsScanned: 0 };
 
   constructor(url: string, db: Db, tuning: SlateTuning, clock: Clock) {
@@ -191,7 +250,7 @@ class SlateKv implements KeyValueStore {
   }
 
   async write(operations: readonly KvOperation[]): Promise<void> {
-    this.#assertUsable("not-applied");
+    this.assertUsable("not-applied");
     if (operations.length === 0) return;
     if (this.#flusher.unflushedBytes > this.#tuning.memtableBytesMax) {
       throw new OverloadedError(
@@ -200,11 +259,9 @@ class SlateKv implements KeyValueStore {
     }
     const { batch, bytes } = this.#batchOf(operations);
     const startedMs = this.#clock.monotonic();
-    try {
-      await this.#call(this.#applyAndFlush(batch), this.#pauseLimitMs, "unknown");
-    } finally {
-      batch.dispose();
-    }
+    const applied = this.#applyAndFlush(batch);
+    this.#writing = applied.catch(() => {});
+    await this.#call(applied, Math.min(this.#tuning.writeTimeoutMs, this.#pauseLimitMs), "unknown");
     this.#assertNotZombie(startedMs);
     this.#stats.writes += 1;
     this.#stats.rowsWritten += operations.length;
@@ -213,46 +270,22 @@ class SlateKv implements KeyValueStore {
   }
 
   async get(key: Uint8Array): Promise<Uint8Array | undefined> {
-    this.#assertUsable();
-    this.#stats.gets += 1;
-    return await this.read(this.#db.get_with_options(key, readOptions));
+    return (await this.getMany([key]))[0];
   }
 
   async getMany(keys: readonly Uint8Array[]): Promise<readonly (Uint8Array | undefined)[]> {
-    this.#assertUsable();
-    return await this.#getMany(this.#db, keys);
+    this.assertUsable();
+    return await this.getManyOf(this.#db, keys);
   }
 
   async scan(range: KvRange, purpose: ScanPurpose): Promise<KvCursor> {
-    this.#assertUsable();
-    return await this.#scan(this.#db, range, purpose);
+    this.assertUsable();
+    return await this.scanOf(this.#db, range, purpose);
   }
 
   async snapshot(): Promise<KvSnapshot> {
-    this.#assertUsable();
-    const native = await this.read(this.#db.snapshot());
-    let closed = false;
-    const reader: KvReader = {
-      get: async (key) => {
-        this.#assertUsable();
-        return await this.read(native.get_with_options(key, readOptions));
-      },
-      getMany: async (keys) => {
-        this.#assertUsable();
-        return await this.#getMany(native, keys);
-      },
-      scan: async (range, purpose) => {
-        this.#assertUsable();
-        return await this.#scan(native, range, purpose);
-      },
-    };
-    return {
-      ...reader,
-      close: () => {
-        if (!closed) native.dispose();
-        closed = true;
-      },
-    };
+    this.assertUsable();
+    return new SlateSnapshot(this, await this.#acquire(this.#settledSnapshot()));
   }
 
   status(): KvStatus {
@@ -274,8 +307,8 @@ class SlateKv implements KeyValueStore {
   }
 
   /** Flushes what recovery has replayed into L0, so that the next recovery starts behind it. */
-  async flushRecovered(): Promise<void> {
-    await this.#call(this.#flusher.flushNow(), this.#tuning.openTimeoutMs, undefined);
+  async flushRecovered(timeoutMs: number): Promise<void> {
+    await this.#call(this.#flusher.flushNow(), timeoutMs, undefined);
     if (this.#failure !== undefined) throw errorOf(this.#failure, "not-applied");
   }
 
@@ -284,13 +317,41 @@ class SlateKv implements KeyValueStore {
     return this.#call(work, this.#tuning.readTimeoutMs, undefined);
   }
 
+  /**
+   * What the engine answers from memory settles without the event loop turning: a long scan would stop timers, requests
+   * and our own deadlines for its whole length.
+   */
+  breathe(): Promise<void> | undefined {
+    const nowMs = this.#clock.monotonic();
+    if (nowMs - this.#breathedMs < breathIntervalMs) return undefined;
+    this.#breathedMs = nowMs;
+    return new Promise((resolve) => setImmediate(resolve));
+  }
+
   countScanned(rows: number): void {
     this.#stats.rowsScanned += rows;
   }
 
+  assertUsable(outcome?: WriteOutcome): void {
+    if (this.#closing !== undefined)
+      throw new StoreClosedError("The store is closed", outcome === undefined ? {} : { outcome });
+    if (this.#failure !== undefined) throw errorOf(this.#failure, outcome);
+  }
+
   async #applyAndFlush(batch: WriteBatch): Promise<void> {
-    await this.#db.write_with_options(batch, { await_durable: false });
+    try {
+      await this.#db.write_with_options(batch, { await_durable: false });
+    } finally {
+      batch.dispose();
+    }
     await this.#db.flush_with_options({ flush_type: "Wal" });
+  }
+
+  /** A snapshot includes the write under way, so it is handed out once that is durable: until then it would change. */
+  async #settledSnapshot(): Promise<DbSnapshot> {
+    const native = await this.#db.snapshot();
+    await this.#writing;
+    return native;
   }
 
   #batchOf(operations: readonly KvOperation[]): { batch: WriteBatch; bytes: number } {
@@ -298,9 +359,7 @@ class SlateKv implements KeyValueStore {
     let bytes = 0;
     try {
       for (const operation of operations) {
-        if (operation.key.length === 0 || operation.key.length > keyBytesMax) {
-          throw new InternalError(`A key has ${operation.key.length} bytes`, { outcome: "not-applied" });
-        }
+        assertKeyFits(operation.key, "not-applied");
         bytes += operation.key.length;
         if (operation.kind === "put") {
           batch.put(operation.key, operation.value);
@@ -318,20 +377,36 @@ class SlateKv implements KeyValueStore {
     return { batch, bytes };
   }
 
-  async #getMany(source: Readable, keys: readonly Uint8Array[]): Promise<readonly (Uint8Array | undefined)[]> {
+  async getManyOf(source: Readable, keys: readonly Uint8Array[]): Promise<readonly (Uint8Array | undefined)[]> {
     this.#stats.gets += keys.length;
+    for (const key of keys) assertKeyFits(key);
     const values: (Uint8Array | undefined)[] = [];
     for (let from = 0; from < keys.length; from += getConcurrencyMax) {
       const some = keys.slice(from, from + getConcurrencyMax);
+      await this.breathe();
       values.push(...(await this.read(Promise.all(some.map((key) => source.get_with_options(key, readOptions))))));
     }
     return values;
   }
 
-  async #scan(source: Readable, range: KvRange, purpose: ScanPurpose): Promise<KvCursor> {
+  async scanOf(source: Readable, range: KvRange, purpose: ScanPurpose): Promise<KvCursor> {
     this.#stats.scans += 1;
+    if (range.end !== undefined && Buffer.compare(range.start, range.end) >= 0) return emptyCursor;
     const bounds = { start: range.start, start_inclusive: true, end: range.end, end_inclusive: false };
-    return new SlateCursor(this, await this.read(source.scan_with_options(bounds, scanOptions[purpose])));
+    return new SlateCursor(this, await this.#acquire(source.scan_with_options(bounds, scanOptions[purpose])));
+  }
+
+  /** As `read`, for a native object: where nobody waits for it any more, it is freed as soon as it is there. */
+  async #acquire<T extends DbIterator | DbSnapshot>(work: Promise<T>): Promise<T> {
+    try {
+      return await this.read(work);
+    } catch (error) {
+      work.then(
+        (native) => native.dispose(),
+        () => {},
+      );
+      throw error;
+    }
   }
 
   /** Settles as `work` does, at the latest after `timeoutMs` or when the store fails, with our errors only. */
@@ -358,8 +433,10 @@ class SlateKv implements KeyValueStore {
   }
 
   #mapError(error: unknown, outcome: WriteOutcome | undefined): EventStoreError {
-    if (outcome === "unknown") this.#noteFailure(error);
-    else this.#look();
+    if (this.#closing === undefined) {
+      if (outcome === "unknown" || closeReasonOf(error) !== undefined) this.#noteFailure(error);
+      else this.#look();
+    }
     if (this.#failure !== undefined) return errorOf(this.#failure, outcome);
     if (this.#closing !== undefined)
       return new StoreClosedError("The store was closed meanwhile", outcome === undefined ? {} : { outcome });
@@ -368,7 +445,6 @@ class SlateKv implements KeyValueStore {
       case "Data":
         return new StorageCorruptError("The storage holds damaged data", { cause: error });
       case "Unavailable":
-      case "Closed":
         return new StorageUnavailableError("The storage failed", { cause: error });
       default:
         return new InternalError("The storage engine refused a call", { cause: error });
@@ -385,7 +461,8 @@ class SlateKv implements KeyValueStore {
   /** A write or flush failed for good: whatever the reason, this handle takes no more of them. */
   #noteFailure(cause: unknown): void {
     if (this.#failure !== undefined) return;
-    this.#fail(failureFrom(this.#db.status().close_reason ?? "Unknown", cause));
+    const reason = closeReasonOf(cause) ?? this.#db.status().close_reason;
+    this.#fail(failureFrom(reason, cause));
   }
 
   #fail(failure: Failure): void {
@@ -396,12 +473,6 @@ class SlateKv implements KeyValueStore {
     for (const wake of [...this.#underWay]) wake(failure.error);
   }
 
-  #assertUsable(outcome?: WriteOutcome): void {
-    if (this.#closing !== undefined)
-      throw new StoreClosedError("The store is closed", outcome === undefined ? {} : { outcome });
-    if (this.#failure !== undefined) throw errorOf(this.#failure, outcome);
-  }
-
   /** After a flush has succeeded: may this process have been fenced so long ago that the fence is gone? */
   #assertNotZombie(startedMs: number): void {
     if (!this.#tuning.heartbeat) return;
@@ -410,7 +481,7 @@ class SlateKv implements KeyValueStore {
     const seconds = Math.round(stoodStillMs / 1000);
     const message = `This writer stood still for ${seconds} s and may have been replaced, so the store must be opened again`;
     this.#fail({ state: "failed", error: new StorageUnavailableError(message) });
-    this.#assertUsable("unknown");
+    this.assertUsable("unknown");
   }
 
   async #close(): Promise<void> {
@@ -418,42 +489,48 @@ class SlateKv implements KeyValueStore {
     this.#flusher.stop();
     const { closeTimeoutMs } = this.#tuning;
     try {
-      if (this.#failure === undefined) {
-        // `shutdown` would leave the memtable for the next open to replay.
-        await withDeadline(this.#flusher.flushNow(), closeTimeoutMs, "Flushing the memtable");
-      }
+      if (this.#failure === undefined) await withDeadline(this.#settle(), closeTimeoutMs, "Flushing the memtable");
       await withDeadline(this.#db.shutdown(), closeTimeoutMs, "Closing the engine");
     } catch (cause) {
-      if (this.#failure === undefined) {
-        const what = cause instanceof DeadlineExpired ? "did not answer in time" : "failed";
-        throw new StorageUnavailableError(
-          `The storage ${what} while the store was closing; what was acknowledged is durable`,
-          { cause },
-        );
-      }
+      // Nobody waits for it any more, but this handle is to write nothing new.
+      this.#db.shutdown().catch(() => {});
+      if (this.#failure === undefined) throw closeError(cause);
     } finally {
       for (const wake of [...this.#underWay]) wake(new StoreClosedError("The store was closed meanwhile"));
     }
   }
+
+  /** Ends the write under way, then flushes the memtable: `shutdown` would leave it for the next open to replay. */
+  async #settle(): Promise<void> {
+    await this.#writing;
+    await this.#flusher.flushNow();
+  }
 }
 
-/** The default settings with ours put over them, read back, because the engine ignores names it does not know. */
-function nativeSettings(tuning: SlateTuning): Settings {
+function closeError(cause: unknown): StorageUnavailableError {
+  const what = cause instanceof DeadlineExpired ? "did not answer in time" : "failed";
+  const message = `The storage ${what} while the store was closing; what was acknowledged is durable`;
+  return new StorageUnavailableError(message, { cause });
+}
+
+/** The default settings with `wanted` put over them, by dotted path; throws where the engine did not take one. */
+export function nativeSettings(wanted: Readonly<Record<string, unknown>>): Settings {
   const settings = Settings.default();
-  const wanted = Object.entries(engineSettings(tuning));
-  for (const [path, value] of wanted) settings.set(path, JSON.stringify(value));
+  for (const [path, value] of Object.entries(wanted)) settings.set(path, JSON.stringify(value));
   const actual: unknown = JSON.parse(settings.to_json_string());
-  for (const [path, value] of wanted) {
+  for (const [path, value] of Object.entries(wanted)) {
     const found = path
       .split(".")
       .reduce<unknown>((at, key) => (typeof at === "object" && at !== null ? Reflect.get(at, key) : undefined), actual);
-    const same = typeof value === "string" && typeof found === "string" ? true : found === value;
-    if (!same || found === undefined) throw new InternalError(`The engine did not take the setting ${path}`);
+    if (!sameSetting(value, found)) throw new InternalError(`The engine did not take the setting ${path}`);
   }
   return settings;
 }
 
-async function resolveObjectStore(options: SlateKvOptions): Promise<{ store: ObjectStore; path: string }> {
+async function resolveObjectStore(
+  options: SlateKvOptions,
+  tuning: SlateTuning,
+): Promise<{ store: ObjectStore; path: string }> {
   const { location } = options;
   switch (location.kind) {
     case "memory":
@@ -464,9 +541,10 @@ async function resolveObjectStore(options: SlateKvOptions): Promise<{ store: Obj
       return { store: ObjectStore.resolve(`file://${folder}`), path: databaseFolder };
     }
     case "s3": {
-      const { environment } = await prepareBucket(location, options.s3);
+      const { environment } = await prepareBucket(location, options.s3, tuning.openTimeoutMs);
+      const variables = { ...environment, AWS_POOL_MAX_IDLE_PER_HOST: tuning.reuseConnections ? undefined : "0" };
       // Not `resolve`, which takes any variable of the environment (TOKEN, REGION) for a setting of S3. And no env file.
-      const store = withNativeEnvironment(environment, () => ObjectStore.from_env("/dev/null"));
+      const store = withNativeEnvironment(variables, () => ObjectStore.from_env("/dev/null"));
       return { store, path: location.prefix === "" ? databaseFolder : `${location.prefix}/${databaseFolder}` };
     }
   }
@@ -479,32 +557,41 @@ async function resolveObjectStore(options: SlateKvOptions): Promise<{ store: Obj
 export async function openSlateKv(options: SlateKvOptions): Promise<KeyValueStore> {
   const tuning: SlateTuning = { ...tuningFor(options.location), ...options.tuning };
   const url = options.location.url;
+  let startedMs = options.clock.monotonic();
   let db: Db;
   try {
-    const { store, path } = await resolveObjectStore(options);
-    const builder = new DbBuilder(path, store);
-    builder.with_settings(nativeSettings(tuning));
-    builder.with_sst_block_size("Block16Kib");
-    const building = builder.build();
-    // An opener that stalls for longer than this might fence nothing any more: its handle is thrown away.
-    const deadlineMs = Math.min(tuning.openTimeoutMs, tuning.garbageMinAgeMs / 4);
-    db = await withDeadline(building, deadlineMs, "Opening").catch((error: unknown) => {
-      building.then((late) => late.shutdown()).catch(() => {});
-      throw error;
-    });
+    const { store, path } = await resolveObjectStore(options, tuning);
+    startedMs = options.clock.monotonic();
+    db = await buildDatabase(path, store, tuning);
   } catch (cause) {
     throw openError(cause, url);
   }
   const kv = new SlateKv(url, db, tuning, options.clock);
   if (tuning.flushAfterOpen) {
     try {
-      await kv.flushRecovered();
-    } catch (error) {
-      await kv.close().catch(() => {});
-      throw error;
+      await kv.flushRecovered(Math.max(1, tuning.openTimeoutMs - (options.clock.monotonic() - startedMs)));
+    } catch (cause) {
+      // Not waited for: where a flush hangs, closing hangs as well.
+      kv.close().catch(() => {});
+      throw openError(cause, url);
     }
   }
   return kv;
+}
+
+async function buildDatabase(path: string, store: ObjectStore, tuning: SlateTuning): Promise<Db> {
+  const builder = new DbBuilder(path, store);
+  builder.with_settings(nativeSettings(engineSettings(tuning)));
+  builder.with_sst_block_size("Block16Kib");
+  const building = builder.build();
+  // An opener that stalls for longer than this might fence nothing any more: its handle is thrown away.
+  const deadlineMs = Math.min(tuning.openTimeoutMs, tuning.garbageMinAgeMs / 4);
+  try {
+    return await withDeadline(building, deadlineMs, "Opening");
+  } catch (error) {
+    building.then((late) => late.shutdown()).catch(() => {});
+    throw error;
+  }
 }
 
 function openError(cause: unknown, url: string): EventStoreError {

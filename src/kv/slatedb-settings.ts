@@ -22,6 +22,11 @@ export interface SlateTuning {
   readonly garbageIntervalMs: number;
   /** Whether a writer that stood still for too long stops. Off only in the test that shows the loss. */
   readonly heartbeat: boolean;
+  /**
+   * Whether connections to a bucket are pooled. With a pool, two reads that need a request at the same time freeze the whole
+   * process: the engine's thread holds the pool's lock while it waits for this thread, which waits for the lock.
+   */
+  readonly reuseConnections: boolean;
   /** How often the writer looks for a newer one. */
   readonly manifestPollMs: number;
   /** Memtable flushes of our own bound what a cold open replays: by commit groups, bytes and time. */
@@ -34,7 +39,9 @@ export interface SlateTuning {
   readonly memtableBytesMax: number;
   /** How long a read may take; the engine itself has no time-out. */
   readonly readTimeoutMs: number;
-  /** How long opening may take. */
+  /** How long a write may take, if a quarter of `garbageMinAgeMs` is not less. After that it is unknown, and the store fails. */
+  readonly writeTimeoutMs: number;
+  /** How long opening may take: 4,096 WAL objects, the most there can be to replay, at 20 ms a request take 107 s. */
   readonly openTimeoutMs: number;
   /** How long each step of closing may take. */
   readonly closeTimeoutMs: number;
@@ -44,12 +51,14 @@ const shared = {
   l0SstSizeBytes: 4_000_000_000,
   flushAfterOpen: true,
   heartbeat: true,
+  reuseConnections: false,
   memtableFlushGroups: 128,
   memtableFlushBytes: 32 * 1024 * 1024,
   memtableFlushMs: 10 * 60_000,
   memtableBytesMax: 256 * 1024 * 1024,
   readTimeoutMs: 30_000,
-  openTimeoutMs: 60_000,
+  writeTimeoutMs: 150_000,
+  openTimeoutMs: 120_000,
   closeTimeoutMs: 30_000,
 } as const;
 
@@ -78,6 +87,23 @@ export function tuningFor(location: StoreLocation): SlateTuning {
 /** Durations reach the engine as strings with a unit; a bare number would mean seconds. */
 function milliseconds(value: number): string {
   return `${Math.max(1, Math.round(value))}ms`;
+}
+
+const unitMs: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** What a duration such as "1m30s" or "1s+500ms" comes to; undefined where the text is none. */
+function durationMs(text: string): number | undefined {
+  if (!/^(?:\d+(?:ms|s|m|h|d)[ +]?)+$/.test(text)) return undefined;
+  const parts = text.matchAll(/(\d+)(ms|s|m|h|d)/g);
+  return [...parts].reduce((sum, [, count, unit = ""]) => sum + Number(count) * (unitMs[unit] ?? Number.NaN), 0);
+}
+
+/** Whether what the engine reports is what it was told: it writes the same duration in other units. */
+export function sameSetting(wanted: unknown, found: unknown): boolean {
+  if (wanted === found) return true;
+  if (typeof wanted !== "string" || typeof found !== "string") return false;
+  const wantedMs = durationMs(wanted);
+  return wantedMs !== undefined && wantedMs === durationMs(found);
 }
 
 /** The engine's own setting names, by dotted path. Unknown names are ignored by it without a word, so they are read back. */

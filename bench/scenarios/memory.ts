@@ -1,0 +1,55 @@
+/** The process's memory through an import and through one full replay after another: it must end somewhere, and stay there. */
+
+import { openEventStore } from "../../src/index.ts";
+import type { MemoryNow } from "../harness/memory-sampler.ts";
+import { checkEqual, type Row, type Scenario, type ScenarioContext } from "../harness/scenario.ts";
+import { countEvents, importInto } from "../harness/strata-target.ts";
+
+export interface MemorySettings {
+  readonly events: number;
+  readonly replays: number;
+}
+
+function rowOf(phase: string, n: number, moments: readonly MemoryNow[], rssMaxMb: number): Row {
+  const at = (share: number): MemoryNow => moments[Math.floor((moments.length - 1) * share)] ?? { rssMb: 0, heapMb: 0 };
+  return {
+    parameters: { phase },
+    n,
+    rssMaxMb,
+    extra: {
+      "start MB": at(0).rssMb,
+      "middle MB": at(0.5).rssMb,
+      "end MB": at(1).rssMb,
+      "heap start MB": at(0).heapMb,
+      "heap end MB": at(1).heapMb,
+    },
+  };
+}
+
+async function run(context: ScenarioContext<MemorySettings>): Promise<readonly Row[]> {
+  const { settings, source, memory } = context;
+  await using store = await openEventStore({ url: context.freshUrl("") });
+  context.progress(`importing ${settings.events} events`);
+  const importing = [memory.sample()];
+  memory.takeMaxMb();
+  const events = await importInto(store, source.batches(settings.events), () => importing.push(memory.sample()));
+  const importRow = rowOf("import", events, importing, memory.takeMaxMb());
+  const replaying: MemoryNow[] = [];
+  for (let index = 1; index <= settings.replays; index += 1) {
+    checkEqual(await countEvents(store.readAll()), events, "events read in a replay");
+    replaying.push(memory.sample());
+    context.progress(`replay ${index}: ${Math.round(memory.sample().rssMb)} MB`);
+  }
+  return [importRow, rowOf("replay", events * settings.replays, replaying, memory.takeMaxMb())];
+}
+
+export const memory: Scenario<MemorySettings> = {
+  name: "memory",
+  question: "How much memory does the process take through an import, and does it stay flat over repeated replays?",
+  sizes: {
+    smoke: { events: 2_000, replays: 3 },
+    quick: { events: 50_000, replays: 10 },
+    full: { events: 262_200, replays: 20 },
+  },
+  run,
+};

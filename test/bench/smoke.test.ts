@@ -1,0 +1,166 @@
+/** The benches at smoke size: every scenario runs, checks itself and reports. Nothing here looks at a time. */
+
+import { afterAll, describe, expect, test } from "bun:test";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { runBench } from "../../bench/harness/bench.ts";
+import type { Report } from "../../bench/harness/report.ts";
+import { runHere } from "../../bench/harness/run-scenario.ts";
+import { check, type Scenario } from "../../bench/harness/scenario.ts";
+import { scenarios } from "../../bench/scenarios/all.ts";
+
+const mainFile = join(import.meta.dir, "..", "..", "bench", "main.ts");
+const folder = mkdtempSync(join(tmpdir(), "strata-bench-test-"));
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+interface Ended {
+  readonly exitCode: number;
+  readonly out: string;
+  readonly error: string;
+}
+
+async function runAsCommand(...argv: readonly string[]): Promise<Ended> {
+  const child = Bun.spawn([process.execPath, mainFile, ...argv], { stdout: "pipe", stderr: "pipe" });
+  const [out, error] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+  return { exitCode: await child.exited, out, error };
+}
+
+async function runInTest(list: readonly Scenario[], ...argv: readonly string[]): Promise<Ended> {
+  let out = "";
+  let error = "";
+  const exitCode = await runBench({
+    argv,
+    scenarios: list,
+    runner: runHere,
+    writeOut: (text) => {
+      out += text;
+    },
+    writeError: (text) => {
+      error += text;
+    },
+  });
+  return { exitCode, out, error };
+}
+
+function expectRowsOfAll(report: Report): void {
+  expect(report.scenarios.map(({ scenario }) => scenario)).toEqual(scenarios.map(({ name }) => name));
+  for (const { scenario, rows, failure, rssMaxMb } of report.scenarios) {
+    expect([scenario, failure]).toEqual([scenario, undefined]);
+    expect(rows.length).toBeGreaterThan(0);
+    expect(rssMaxMb).toBeGreaterThan(0);
+    for (const { n, latencyMs } of rows) {
+      expect(n).toBeGreaterThanOrEqual(0);
+      if (latencyMs === undefined) continue;
+      const { p50, p95, p99, max } = latencyMs;
+      expect([p50, p95, p99, max]).toEqual([p50, p95, p99, max].toSorted((left, right) => left - right));
+    }
+  }
+}
+
+const passing: Scenario = {
+  name: "passing",
+  question: "Does a scenario that works leave its rows?",
+  sizes: { smoke: { events: 3 }, quick: {}, full: {} },
+  run: async () => [{ parameters: { kind: "works" }, n: 3, perSecond: 12_345 }],
+};
+
+const failing: Scenario = {
+  name: "failing",
+  question: "Does a scenario whose check fails fail the bench?",
+  sizes: { smoke: {}, quick: {}, full: {} },
+  run: async () => {
+    check(false, "two events are missing");
+    return [];
+  },
+};
+
+describe("the benches at smoke size", () => {
+  test("run every scenario on a folder, each in a process of its own, and report as JSON", async () => {
+    const { exitCode, out, error } = await runAsCommand(
+      "--size",
+      "smoke",
+      "--url",
+      `file:${folder}/given`,
+      "--json",
+      "-",
+    );
+    expect(exitCode, error).toBe(0);
+    const report = JSON.parse(out) as Report;
+    expectRowsOfAll(report);
+    expect(report).toMatchObject({ size: "smoke", urlKind: "folder", ownProcesses: true });
+    expect(report.environment).toMatchObject({
+      bun: Bun.version,
+      cpuCount: expect.any(Number),
+      cpu: expect.any(String),
+    });
+    expect(Number.isNaN(Date.parse(report.environment.date))).toBe(false);
+    // The tables go to where they do not disturb the JSON; the stores that were asked for stay.
+    for (const { name, question } of scenarios) expect(error).toContain(`${name}: ${question}`);
+    expect(readdirSync(join(folder, "given")).some((name) => /^run-.+-append-1$/.test(name))).toBe(true);
+  });
+
+  test("run every scenario in memory, with made-up events, and write the JSON to a file", async () => {
+    const file = join(folder, "report.json");
+    const words = ["--size", "smoke", "--url", "memory:", "--data", "generated", "--json", file];
+    const { exitCode, out, error } = await runAsCommand(...words);
+    expect(exitCode, error).toBe(0);
+    const report = JSON.parse(readFileSync(file, "utf8")) as Report;
+    expectRowsOfAll(report);
+    expect(report).toMatchObject({ urlKind: "memory", source: { kind: "generated" } });
+    for (const { name, question } of scenarios) expect(out).toContain(`${name}: ${question}`);
+  });
+
+  test("run only the scenarios that are named, and remove the temporary folder", async () => {
+    let url = "";
+    const looking: Scenario = {
+      ...passing,
+      name: "looking",
+      run: async (context) => {
+        url = context.freshUrl("part");
+        return await passing.run(context);
+      },
+    };
+    const { exitCode, out } = await runInTest([passing, looking, failing], "looking", "--size", "smoke");
+    expect(exitCode).toBe(0);
+    expect(out).toContain("12,345");
+    expect(out).not.toContain("passing:");
+    expect(url).toMatch(/^file:.+\/strata-bench-[^/]+\/run-[^/]+-looking-part$/);
+    expect(() => readdirSync(url.slice("file:".length, url.lastIndexOf("/")))).toThrow();
+  });
+});
+
+describe("the benches say by their exit code", () => {
+  test("1 that a scenario failed its own check, and still run and report the others", async () => {
+    const list = [failing, passing];
+    const { exitCode, out, error } = await runInTest(list, "--size", "smoke", "--url", "memory:", "--json", "-");
+    expect(exitCode).toBe(1);
+    expect(error).toContain("two events are missing");
+    const report = JSON.parse(out) as Report;
+    expect(report.scenarios).toMatchObject([
+      { scenario: "failing", rows: [], failure: expect.stringContaining("two events are missing") },
+      { scenario: "passing", rows: [{ n: 3 }], settings: { events: 3 } },
+    ]);
+  });
+
+  test.each([
+    [["no-such-scenario"], "no-such-scenario"],
+    [["--no-such-option"], "--no-such-option"],
+    [["--size", "huge"], "--size"],
+    [["--size"], "--size"],
+    [["--url", "ftp://example"], "--url"],
+    [["--data", "/no/such/file.jsonl"], "/no/such/file.jsonl"],
+  ])("2 that the command line is wrong: %p", async (argv, named) => {
+    const { exitCode, out, error } = await runInTest([passing], ...argv);
+    expect(exitCode).toBe(2);
+    expect(out).toBe("");
+    expect(error).toContain(named);
+  });
+
+  test("0 that --help was all that was wanted", async () => {
+    const { exitCode, out } = await runInTest(scenarios, "--help");
+    expect(exitCode).toBe(0);
+    for (const { name, question } of scenarios) expect(out).toMatch(new RegExp(`${name} +${RegExp.escape(question)}`));
+  });
+});
