@@ -2,6 +2,7 @@
 
 const sampleIntervalMs = 20;
 const bytesPerMb = 1024 * 1024;
+const finalizersMs = 20;
 
 export interface MemoryNow {
   readonly rssMb: number;
@@ -12,7 +13,7 @@ export interface MemoryNow {
 export class MemorySampler implements Disposable {
   #timer: ReturnType<typeof setInterval> | undefined;
   #maxMb = 0;
-  #maxSinceTakenMb = 0;
+  #maxSinceSettledMb = 0;
 
   constructor() {
     this.#timer = setInterval(() => this.sample(), sampleIntervalMs);
@@ -29,16 +30,24 @@ export class MemorySampler implements Disposable {
     const { rss, heapUsed } = process.memoryUsage();
     const rssMb = rss / bytesPerMb;
     this.#maxMb = Math.max(this.#maxMb, rssMb);
-    this.#maxSinceTakenMb = Math.max(this.#maxSinceTakenMb, rssMb);
+    this.#maxSinceSettledMb = Math.max(this.#maxSinceSettledMb, rssMb);
     return { rssMb, heapMb: heapUsed / bytesPerMb };
   }
 
-  /** The most since this was last asked. */
-  takeMaxMb(): number {
+  /** Before a measurement: lets go of what earlier ones left behind, and begins a new maximum. */
+  async settle(): Promise<void> {
+    Bun.gc(true);
+    // Native memory that hangs on collected objects is freed by their finalizers, a turn later.
+    await Bun.sleep(finalizersMs);
+    Bun.gc(true);
+    this.#maxSinceSettledMb = 0;
     this.sample();
-    const max = this.#maxSinceTakenMb;
-    this.#maxSinceTakenMb = 0;
-    return max;
+  }
+
+  /** The most since the sampler last settled. */
+  maxSinceSettledMb(): number {
+    this.sample();
+    return this.#maxSinceSettledMb;
   }
 
   [Symbol.dispose](): void {

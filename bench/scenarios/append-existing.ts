@@ -61,9 +61,9 @@ async function run(context: ScenarioContext<AppendExistingSettings>): Promise<re
     context.progress(`${workers} workers`);
     await using target = await openStrataTarget(context.freshUrl(String(workers)));
     await prepareStreams(target, context.settings.streams);
-    context.memory.takeMaxMb();
+    await context.memory.settle();
     const row = await measure(target, workers, context.settings);
-    rows.push({ ...row, rssMaxMb: context.memory.takeMaxMb() });
+    rows.push({ ...row, rssMaxMb: context.memory.maxSinceSettledMb() });
   }
   return rows;
 }

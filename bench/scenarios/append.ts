@@ -37,10 +37,16 @@ async function run(context: ScenarioContext<AppendSettings>): Promise<readonly R
   for (const count of context.settings.appenders) {
     context.progress(`${count} appenders`);
     await using target = await openStrataTarget(context.freshUrl(String(count)));
-    context.memory.takeMaxMb();
+    await context.memory.settle();
     const report = await measureAppends(target, count, context.settings);
     const { count: n, perSecond, latencyMs } = report;
-    rows.push({ parameters: { appenders: count }, n, perSecond, latencyMs, rssMaxMb: context.memory.takeMaxMb() });
+    rows.push({
+      parameters: { appenders: count },
+      n,
+      perSecond,
+      latencyMs,
+      rssMaxMb: context.memory.maxSinceSettledMb(),
+    });
     checkEqual(await target.readAll(), report.total, `events read after ${count} appenders`);
   }
   return rows;

@@ -41,7 +41,7 @@ async function run(context: ScenarioContext<ImportSettings>): Promise<readonly R
   const sourceRow = await readSource(context);
   const commits = new DurationRecorder();
   const rates: number[] = [];
-  context.memory.takeMaxMb();
+  await context.memory.settle();
   for (let index = 1; index <= context.settings.runs; index += 1) {
     context.progress(`import ${index} of ${sourceRow.n} events`);
     rates.push(await importOnce(context, context.freshUrl(String(index)), sourceRow.n, commits));
@@ -51,7 +51,7 @@ async function run(context: ScenarioContext<ImportSettings>): Promise<readonly R
     n: sourceRow.n,
     perSecond: median(rates),
     latencyMs: commits.summary(),
-    rssMaxMb: context.memory.takeMaxMb(),
+    rssMaxMb: context.memory.maxSinceSettledMb(),
     extra: { "slowest run": Math.min(...rates), "fastest run": Math.max(...rates) },
   };
   return [sourceRow, row];

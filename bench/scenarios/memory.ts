@@ -31,16 +31,16 @@ async function run(context: ScenarioContext<MemorySettings>): Promise<readonly R
   await using store = await openEventStore({ url: context.freshUrl("") });
   context.progress(`importing ${settings.events} events`);
   const importing = [memory.sample()];
-  memory.takeMaxMb();
+  await memory.settle();
   const events = await importInto(store, source.batches(settings.events), () => importing.push(memory.sample()));
-  const importRow = rowOf("import", events, importing, memory.takeMaxMb());
+  const importRow = rowOf("import", events, importing, memory.maxSinceSettledMb());
   const replaying: MemoryNow[] = [];
   for (let index = 1; index <= settings.replays; index += 1) {
     checkEqual(await countEvents(store.readAll()), events, "events read in a replay");
     replaying.push(memory.sample());
     context.progress(`replay ${index}: ${Math.round(memory.sample().rssMb)} MB`);
   }
-  return [importRow, rowOf("replay", events * settings.replays, replaying, memory.takeMaxMb())];
+  return [importRow, rowOf("replay", events * settings.replays, replaying, memory.maxSinceSettledMb())];
 }
 
 export const memory: Scenario<MemorySettings> = {

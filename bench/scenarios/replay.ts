@@ -114,7 +114,7 @@ function readsOf(store: EventStore, imported: Imported, settings: ReplaySettings
 }
 
 async function measure(read: Read, { memory }: ScenarioContext<ReplaySettings>): Promise<Row> {
-  memory.takeMaxMb();
+  await memory.settle();
   const { firstMs, totalMs, latencyMs } = await timeRepeatedly(read.times, Math.ceil(read.times / 5), async () => {
     checkEqual(await countEvents(read.events()), read.expected, `events of ${read.name}`);
     memory.sample();
@@ -124,7 +124,7 @@ async function measure(read: Read, { memory }: ScenarioContext<ReplaySettings>):
     n: read.expected,
     perSecond: (read.expected * read.times * 1_000) / totalMs,
     latencyMs,
-    rssMaxMb: memory.takeMaxMb(),
+    rssMaxMb: memory.maxSinceSettledMb(),
     extra: { "first ms": firstMs },
   };
 }

@@ -66,11 +66,11 @@ async function measureLive(
   const warmUps = Math.ceil((appendsPerSecond * warmUpMs) / 1_000);
   const appends = warmUps + Math.ceil((appendsPerSecond * durationMs) / 1_000);
   await using store = await openEventStore({ url: context.freshUrl(`live-${subscribers}`) });
-  context.memory.takeMaxMb();
+  await context.memory.settle();
   const following = Array.from({ length: subscribers }, () => follow(store, appends));
   const { startedMs, resolvedMs } = await appendAtRate(store, appends, appendsPerSecond);
   const arrivals = await Promise.all(following);
-  const rssMaxMb = context.memory.takeMaxMb();
+  const rssMaxMb = context.memory.maxSinceSettledMb();
   const lagsFrom = (from: Float64Array): Float64Array =>
     Float64Array.from(
       arrivals.flatMap((arrivedMs) =>
@@ -106,7 +106,7 @@ async function measureCatchUp(context: ScenarioContext<SubscribeLagSettings>): P
   context.progress(`catching up with ${catchUpEvents} events`);
   await using store = await openEventStore({ url: context.freshUrl("catch-up") });
   const events = await importInto(store, context.source.batches(catchUpEvents), () => {});
-  context.memory.takeMaxMb();
+  await context.memory.settle();
   const first = await catchUp(store, events);
   const runs: { perSecond: number }[] = [];
   for (let index = 0; index < catchUpRuns; index += 1) runs.push(await catchUp(store, events));
@@ -115,7 +115,7 @@ async function measureCatchUp(context: ScenarioContext<SubscribeLagSettings>): P
     parameters: { subscribers: 1, from: "start" },
     n: events,
     perSecond,
-    rssMaxMb: context.memory.takeMaxMb(),
+    rssMaxMb: context.memory.maxSinceSettledMb(),
     extra: { "first run": first.perSecond },
   };
 }

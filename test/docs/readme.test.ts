@@ -44,9 +44,17 @@ describe("The README", () => {
 
   test("has programs that compile", async () => {
     for (const [index, program] of programs.entries()) writeFileSync(join(folder, `program-${index}.ts`), program);
-    const config = { extends: "../tsconfig.json", compilerOptions: { isolatedDeclarations: false, declaration: false }, include: ["*.ts"] };
+    const config = {
+      extends: "../tsconfig.json",
+      compilerOptions: { isolatedDeclarations: false, declaration: false },
+      include: ["*.ts"],
+    };
     writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(config));
-    const compiler = Bun.spawn([process.execPath, "x", "tsc", "-p", folder], { cwd: root, stdout: "pipe", stderr: "pipe" });
+    const compiler = Bun.spawn([process.execPath, "x", "tsc", "-p", folder], {
+      cwd: root,
+      stdout: "pipe",
+      stderr: "pipe",
+    });
     expect(await compiler.stdout.text()).toBe("");
     expect(await compiler.exited).toBe(0);
   });

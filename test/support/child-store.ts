@@ -22,6 +22,8 @@ export type ChildRequest =
   /** Writes group after group, and says of each that it is acknowledged, until the process ends. */
   | { readonly kind: "write-on"; readonly from: number; readonly groupKeys: number; readonly valueBytes: number }
   | { readonly kind: "keys" }
+  /** Reads these keys at once, together with scans of everything, while it writes. Answers how many keys were there. */
+  | { readonly kind: "read-at-once"; readonly keys: readonly number[]; readonly scans: number }
   | { readonly kind: "get"; readonly key: number }
   | { readonly kind: "status" }
   | { readonly kind: "stats" }
@@ -79,6 +81,19 @@ async function keysIn(kv: KeyValueStore): Promise<readonly number[]> {
   return keys;
 }
 
+async function readAtOnce(kv: KeyValueStore, request: ChildRequest & { kind: "read-at-once" }): Promise<number> {
+  let reading = true;
+  const write = async (): Promise<void> => {
+    while (reading) await kv.write([putOf(request.keys.length, 10)]);
+  };
+  const scans = Array.from({ length: request.scans }, () => keysIn(kv));
+  const reads = Promise.all([kv.getMany(request.keys.map(keyOf)), ...scans]).finally(() => {
+    reading = false;
+  });
+  const [[values]] = await Promise.all([reads, write()]);
+  return values.filter((value) => value !== undefined).length;
+}
+
 let opened: KeyValueStore | undefined;
 
 async function handle(request: ChildRequest): Promise<ChildValue> {
@@ -97,6 +112,8 @@ async function handle(request: ChildRequest): Promise<ChildValue> {
       return await writeOn(kv, request);
     case "keys":
       return await keysIn(kv);
+    case "read-at-once":
+      return await readAtOnce(kv, request);
     case "get":
       return (await kv.get(keyOf(request.key)))?.length ?? null;
     case "status":

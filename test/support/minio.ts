@@ -92,9 +92,13 @@ export async function startMinio(): Promise<Minio> {
     stdout: "ignore",
     stderr: "ignore",
   });
+  // Ends the server when this process is gone, however it went: then there is nothing left to read.
+  const watch = 'read -r _; kill -9 "$0"; rm -rf "$1"';
+  const watchdog = Bun.spawn(["sh", "-c", watch, String(server.pid), folder], { stdin: "pipe", stdout: "ignore" });
   const stop = async (): Promise<void> => {
+    watchdog.kill("SIGKILL");
     server.kill("SIGKILL");
-    await server.exited;
+    await Promise.all([watchdog.exited, server.exited]);
     await rm(folder, { recursive: true, force: true });
   };
   try {
