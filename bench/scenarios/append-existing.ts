@@ -34,9 +34,11 @@ async function prepareStreams(target: Target, streams: number): Promise<void> {
 async function measure(
   target: Target,
   workers: number,
-  settings: AppendExistingSettings,
-): Promise<Omit<Row, "rssMaxMb">> {
+  { settings, memory }: ScenarioContext<AppendExistingSettings>,
+): Promise<Row> {
+  check(settings.streams % workers === 0, "the streams cannot be shared out among the workers");
   let eventsRead = 0;
+  await memory.settle();
   const report = await closedLoop(workers, settings, async (worker, sequence) => {
     // No two workers share a stream, so that no append conflicts.
     const name = streamName((worker + sequence * workers) % settings.streams);
@@ -44,6 +46,7 @@ async function measure(
     eventsRead += version;
     await target.appendAt(name, sampleEvent(sequence), version);
   });
+  const rssMaxMb = memory.maxSinceSettledMb();
   check(eventsRead >= report.total * streamEvents, "a stream was read without all of its events");
   checkEqual(await target.readAll(), settings.streams * streamEvents + report.total, "events read at the end");
   return {
@@ -51,6 +54,7 @@ async function measure(
     n: report.count,
     perSecond: report.perSecond,
     latencyMs: report.latencyMs,
+    rssMaxMb,
     extra: { "events a read": eventsRead / report.total },
   };
 }
@@ -61,9 +65,7 @@ async function run(context: ScenarioContext<AppendExistingSettings>): Promise<re
     context.progress(`${workers} workers`);
     await using target = await openStrataTarget(context.freshUrl(String(workers)));
     await prepareStreams(target, context.settings.streams);
-    await context.memory.settle();
-    const row = await measure(target, workers, context.settings);
-    rows.push({ ...row, rssMaxMb: context.memory.maxSinceSettledMb() });
+    rows.push(await measure(target, workers, context));
   }
   return rows;
 }

@@ -36,8 +36,8 @@ async function run(context: ScenarioContext<AppendSettings>): Promise<readonly R
   const rows: Row[] = [...(await floorRows(context))];
   for (const count of context.settings.appenders) {
     context.progress(`${count} appenders`);
-    await using target = await openStrataTarget(context.freshUrl(String(count)));
     await context.memory.settle();
+    await using target = await openStrataTarget(context.freshUrl(String(count)));
     const report = await measureAppends(target, count, context.settings);
     const { count: n, perSecond, latencyMs } = report;
     rows.push({

@@ -30,10 +30,11 @@ async function run(context: ScenarioContext<MemorySettings>): Promise<readonly R
   const { settings, source, memory } = context;
   await using store = await openEventStore({ url: context.freshUrl("") });
   context.progress(`importing ${settings.events} events`);
-  const importing = [memory.sample()];
   await memory.settle();
+  const importing = [memory.sample()];
   const events = await importInto(store, source.batches(settings.events), () => importing.push(memory.sample()));
   const importRow = rowOf("import", events, importing, memory.maxSinceSettledMb());
+  await memory.settle();
   const replaying: MemoryNow[] = [];
   for (let index = 1; index <= settings.replays; index += 1) {
     checkEqual(await countEvents(store.readAll()), events, "events read in a replay");

@@ -34,7 +34,10 @@ export const databaseFolder = "db";
 
 const urlProblem = 'must be "memory:", "file:DIR" or "s3://bucket/prefix"';
 
-/** Reads `memory:`, `file:DIR` (relative to the working directory, or absolute) or `s3://bucket/prefix`. */
+/**
+ * Reads `memory:`, `file:DIR` (relative to the working directory, or absolute) or `s3://bucket/prefix`. Throws
+ * `invalid-argument` for what is none of them.
+ */
 export function parseStoreUrl(url: unknown): StoreLocation {
   if (typeof url !== "string") throw new InvalidArgumentError("url", `${urlProblem}, not ${printable(url)}`);
   if (url === "memory:") return { kind: "memory", url };
@@ -71,6 +74,11 @@ function parseBucketUrl(url: string): StoreLocation {
   if (!/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(bucket)) {
     const problem = 'must name a bucket of 3 to 63 of a-z, 0-9, "." and "-"';
     throw new InvalidArgumentError("url", `${problem}, not ${printable(bucket)}`);
+  }
+  // The engine escapes other characters once in some names and twice in others: it would not find its own objects.
+  if (!/^[A-Za-z0-9!$&'()+,.:;=@_ /-]*$/.test(prefix) || rest.includes(".") || rest.includes("..")) {
+    const problem = "must have a prefix of letters, digits, spaces and any of !$&'()+,-.:;=@_/";
+    throw new InvalidArgumentError("url", `${problem}, not ${printable(prefix)}`);
   }
   return { kind: "s3", url, bucket, prefix };
 }

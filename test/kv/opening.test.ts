@@ -41,6 +41,11 @@ test("What is no such URL is refused as an invalid argument that says what is wr
     ["s3://Bucket", "bucket"],
     ["s3://b/x", "bucket"],
     ["s3:bucket", "memory:"],
+    ["s3://bucket/a%20b", "prefix"],
+    ["s3://bucket/ä", "prefix"],
+    ["s3://bucket/a?b", "prefix"],
+    ["s3://bucket/../a", "prefix"],
+    ["s3://bucket/./a", "prefix"],
   ] as const;
   for (const [url, part] of wrong) {
     expect(() => parseStoreUrl(url)).toThrow(InvalidArgumentError);

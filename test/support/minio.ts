@@ -55,7 +55,7 @@ async function waitUntilHealthy(endpoint: string, exited: Promise<number>): Prom
   ended.catch(() => {});
   const deadline = performance.now() + healthTimeoutMs;
   while (performance.now() < deadline) {
-    const asking = fetch(`${endpoint}/minio/health/ready`).then(
+    const asking = fetch(`${endpoint}/minio/health/cluster`).then(
       (response) => response.ok,
       () => false,
     );
