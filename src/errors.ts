@@ -193,6 +193,6 @@ export function printable(value: unknown): string {
   } catch {
     text = undefined;
   }
-  text ??= typeof value === "function" ? "a function" : String(value);
+  text ??= typeof value === "object" ? "an object" : typeof value === "function" ? "a function" : String(value);
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }

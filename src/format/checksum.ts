@@ -1,4 +1,7 @@
-/** CRC-32 (IEEE 802.3, as in zlib) over stored values: it finds damage, not tampering. */
+/**
+ * CRC-32 (IEEE 802.3, as in zlib) over key and value: it finds damage, and a value that stands under another row's key. It
+ * does not find tampering.
+ */
 
 import { StorageCorruptError } from "../errors.ts";
 import { ByteReader, type ByteWriter } from "./bytes.ts";
@@ -12,18 +15,23 @@ export function beginSealed(writer: ByteWriter, kind: number): void {
   writer.uint32(0);
 }
 
-export function seal(writer: ByteWriter): Buffer {
-  writer.patchUint32(1, Bun.hash.crc32(writer.view(sealBytes)));
+/** Ends a sealed value that will stand under `key`. */
+export function seal(writer: ByteWriter, key: Uint8Array): Buffer {
+  writer.patchUint32(1, checksum(key, writer.view(sealBytes)));
   return writer.finish();
 }
 
-/** Checks kind and checksum, and returns a reader over what is inside. */
-export function openSealed(bytes: Uint8Array, kind: number, what: string): ByteReader {
+function checksum(key: Uint8Array, content: Uint8Array): number {
+  return Bun.hash.crc32(content, Bun.hash.crc32(key));
+}
+
+/** Checks kind and checksum of what stands under `key`, and returns a reader over what is inside. */
+export function openSealed(key: Uint8Array, bytes: Uint8Array, kind: number, what: string): ByteReader {
   const reader = new ByteReader(bytes);
   const actual = bytes.length < sealBytes ? undefined : reader.byte();
   if (actual !== kind) throw new StorageCorruptError(`${what} is of an unknown kind: ${actual}`);
   const stored = reader.uint32();
-  const computed = Bun.hash.crc32(bytes.subarray(sealBytes));
+  const computed = checksum(key, bytes.subarray(sealBytes));
   if (stored !== computed) throw new StorageCorruptError(`${what} is damaged: its checksum does not match`);
   return reader;
 }

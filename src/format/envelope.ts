@@ -2,29 +2,34 @@
  * One event as bytes, encoded once: the same bytes stand in the stream's page and in the global log's, so that pages merge
  * and split without decoding. What differs between the two (stream, version, position) is in the page's directory.
  *
- * flags (1) | recordedAt (6, ms) | type | schemaVersion | [tags] | id | [occurredAt (8, ms)] | [extension] | [metadata] | data
+ * flags (1) | encodings (1) | recordedAt (6, ms) | type | schemaVersion | [tags] | id | [occurredAt (8, ms)] | [extension] | [metadata] | data
  */
 
-import { type EventIssue, UnreadableEventError } from "../errors.ts";
+import { type EventIssue, StorageCorruptError, UnreadableEventError } from "../errors.ts";
 import type { EventMetadata } from "../vocabulary/event.ts";
 import { ByteReader, ByteWriter } from "./bytes.ts";
-import { type EncodedPayload, encodePayload, readPayload, writePayload } from "./payload.ts";
+import { type EncodedPayload, encodePayload, type PayloadEncoding, readPayload, writePayload } from "./payload.ts";
 
 const flag = {
   occurredAt: 1,
   metadata: 2,
   tags: 4,
   uuid: 8,
-  dataIsMsgpack: 16,
-  metadataIsMsgpack: 32,
   /** The caller chose the id, so a retry may bring it again. */
-  idGiven: 64,
+  idGiven: 16,
   /** A block that later versions may put here; this version skips it. */
-  extension: 128,
+  extension: 32,
+  /** Who does not understand the extension must not read the event. */
+  criticalExtension: 64,
 } as const;
 
-const recordedAtOffset = 1;
-const typeOffset = 7;
+const knownFlags = Object.values(flag).reduce((all, one) => all | one, 0);
+
+/** How payloads are encoded: the low four bits of the second byte say it of the data, the high ones of the metadata. */
+const encodings: readonly PayloadEncoding[] = ["json", "msgpack"];
+
+const recordedAtOffset = 2;
+const typeOffset = 8;
 
 /** An event that is validated and not yet numbered. */
 export interface EventToEncode {
@@ -71,19 +76,12 @@ const noTags: readonly string[] = Object.freeze([]);
 const noMetadata: EventMetadata = Object.freeze({});
 const scratch = new ByteWriter(4_096);
 
-function flagsOf(
-  event: EventToEncode,
-  isUuid: boolean,
-  metadata: EncodedPayload | undefined,
-  data: EncodedPayload,
-): number {
+function flagsOf(event: EventToEncode, isUuid: boolean, metadata: EncodedPayload | undefined): number {
   return (
     (event.occurredAtMs === undefined ? 0 : flag.occurredAt) |
     (metadata === undefined ? 0 : flag.metadata) |
     (event.tags.length === 0 ? 0 : flag.tags) |
     (isUuid ? flag.uuid : 0) |
-    (data.encoding === "msgpack" ? flag.dataIsMsgpack : 0) |
-    (metadata?.encoding === "msgpack" ? flag.metadataIsMsgpack : 0) |
     (event.idGiven ? flag.idGiven : 0)
   );
 }
@@ -97,7 +95,8 @@ export function encodeEvent(event: EventToEncode): Buffer | { readonly issues: r
   const isUuid = uuidPattern.test(event.id);
   const writer = scratch;
   writer.reset();
-  writer.byte(flagsOf(event, isUuid, metadata, data));
+  writer.byte(flagsOf(event, isUuid, metadata));
+  writer.byte(encodings.indexOf(data.encoding) | (encodings.indexOf(metadata?.encoding ?? "json") << 4));
   writer.uint48(0);
   writer.text(event.type);
   writer.varint(event.schemaVersion);
@@ -145,8 +144,17 @@ export function readSummary(bytes: Buffer): EventSummary {
   return { type, tags: readTags(reader, bytes[0] ?? 0) };
 }
 
-function readHeaderFrom(reader: ByteReader): EventHeader & { readonly flags: number } {
+interface Lead {
+  readonly flags: number;
+  readonly encodings: number;
+}
+
+function readHeaderFrom(reader: ByteReader): { readonly header: EventHeader; readonly lead: Lead } {
   const flags = reader.byte();
+  const lead = { flags, encodings: reader.byte() };
+  if ((flags & ~knownFlags) !== 0 || (flags & flag.criticalExtension) !== 0) {
+    throw new StorageCorruptError("An event was stored by a newer version of Strata");
+  }
   const recordedAtMs = reader.uint48();
   const type = reader.text();
   const schemaVersion = reader.varint();
@@ -154,19 +162,26 @@ function readHeaderFrom(reader: ByteReader): EventHeader & { readonly flags: num
   const id = readId(reader, flags);
   const occurredAtMs = (flags & flag.occurredAt) === 0 ? undefined : reader.float64();
   if ((flags & flag.extension) !== 0) reader.skip(reader.varint());
-  return { flags, recordedAtMs, type, schemaVersion, tags, id, idGiven: (flags & flag.idGiven) !== 0, occurredAtMs };
+  const idGiven = (flags & flag.idGiven) !== 0;
+  return { lead, header: { recordedAtMs, type, schemaVersion, tags, id, idGiven, occurredAtMs } };
 }
 
 /** Reads everything but metadata and data. */
 export function readHeader(bytes: Buffer): EventHeader {
-  return readHeaderFrom(new ByteReader(bytes));
+  return readHeaderFrom(new ByteReader(bytes)).header;
 }
 
-function readMetadata(reader: ByteReader, flags: number): EventMetadata {
-  if ((flags & flag.metadata) === 0) return noMetadata;
+function encodingOf(code: number): PayloadEncoding {
+  const encoding = encodings[code];
+  if (encoding === undefined) throw new StorageCorruptError("An event was stored by a newer version of Strata");
+  return encoding;
+}
+
+function readMetadata(reader: ByteReader, lead: Lead): EventMetadata {
+  if ((lead.flags & flag.metadata) === 0) return noMetadata;
   const length = reader.varint();
   const block = new ByteReader(reader.raw(length));
-  return readPayload(block, (flags & flag.metadataIsMsgpack) === 0 ? "json" : "msgpack") as EventMetadata;
+  return readPayload(block, encodingOf(lead.encodings >> 4)) as EventMetadata;
 }
 
 /** Decodes the whole event; throws `unreadable-event` where its bytes make no sense. */
@@ -174,10 +189,10 @@ export function decodeEvent(stored: StoredEvent): DecodedEvent {
   const reader = new ByteReader(stored.bytes);
   let type = "?";
   try {
-    const header = readHeaderFrom(reader);
+    const { header, lead } = readHeaderFrom(reader);
     type = header.type;
-    const metadata = readMetadata(reader, header.flags);
-    const data = readPayload(reader, (header.flags & flag.dataIsMsgpack) === 0 ? "json" : "msgpack");
+    const metadata = readMetadata(reader, lead);
+    const data = readPayload(reader, encodingOf(lead.encodings & 0x0f));
     return { ...header, metadata, data };
   } catch (cause) {
     throw new UnreadableEventError({ ...stored, type }, "its bytes are broken", cause);

@@ -12,6 +12,7 @@ import { StorageCorruptError } from "../errors.ts";
 import { type ByteReader, ByteWriter } from "./bytes.ts";
 import { beginSealed, openSealed, seal } from "./checksum.ts";
 import type { StoredEvent } from "./envelope.ts";
+import { globalPageKey, streamPageKey } from "./key-families.ts";
 
 const streamPageKind = 0x21;
 const globalPageKind = 0x31;
@@ -40,8 +41,14 @@ export function splitIntoPages(events: readonly StoredEvent[]): readonly (readon
   return pages;
 }
 
-/** Events of one stream, by version. */
-export function encodeStreamPage(events: readonly StoredEvent[]): Buffer {
+/** A page with the key that it stands under. */
+export interface PageRow {
+  readonly key: Buffer;
+  readonly value: Buffer;
+}
+
+/** Events of one stream, by version; at least one. */
+export function encodeStreamPage(events: readonly StoredEvent[]): PageRow {
   const writer = scratch;
   writer.reset();
   beginSealed(writer, streamPageKind);
@@ -56,11 +63,12 @@ export function encodeStreamPage(events: readonly StoredEvent[]): Buffer {
     position = event.position;
   }
   for (const event of events) writer.raw(event.bytes);
-  return seal(writer);
+  const key = streamPageKey(events[0]?.streamName ?? "", version);
+  return { key, value: seal(writer, key) };
 }
 
-/** Events of the log, by position. */
-export function encodeGlobalPage(events: readonly StoredEvent[]): Buffer {
+/** Events of the log, by position; at least one. */
+export function encodeGlobalPage(events: readonly StoredEvent[]): PageRow {
   const names = new Map<string, number>();
   for (const event of events) if (!names.has(event.streamName)) names.set(event.streamName, names.size);
   const writer = scratch;
@@ -78,7 +86,14 @@ export function encodeGlobalPage(events: readonly StoredEvent[]): Buffer {
     position = event.position;
   }
   for (const event of events) writer.raw(event.bytes);
-  return seal(writer);
+  const key = globalPageKey(position);
+  return { key, value: seal(writer, key) };
+}
+
+/** A row as it was read. */
+export interface StoredRow {
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
 }
 
 interface Entry {
@@ -99,9 +114,9 @@ function cut(reader: ByteReader, entries: readonly Entry[], what: string): reado
   return events;
 }
 
-export function decodeStreamPage(streamName: string, bytes: Uint8Array): readonly StoredEvent[] {
+export function decodeStreamPage(streamName: string, row: StoredRow): readonly StoredEvent[] {
   const what = "A page of a stream";
-  const reader = openSealed(bytes, streamPageKind, what);
+  const reader = openSealed(row.key, row.value, streamPageKind, what);
   const entries: Entry[] = [];
   let version = 0;
   let position = 0;
@@ -113,9 +128,9 @@ export function decodeStreamPage(streamName: string, bytes: Uint8Array): readonl
   return cut(reader, entries, what);
 }
 
-export function decodeGlobalPage(bytes: Uint8Array): readonly StoredEvent[] {
+export function decodeGlobalPage(row: StoredRow): readonly StoredEvent[] {
   const what = "A page of the log";
-  const reader = openSealed(bytes, globalPageKind, what);
+  const reader = openSealed(row.key, row.value, globalPageKind, what);
   const names: string[] = [];
   for (let left = reader.varint(); left > 0; left -= 1) names.push(reader.text());
   const entries: Entry[] = [];

@@ -13,6 +13,9 @@ export const payloadBytesMax: number = 1024 * 1024;
 /** How deep values may be nested. */
 export const payloadDepthMax = 64;
 
+/** How many values a payload may hold: more cannot fit, unless the same one is there again and again. */
+export const payloadValuesMax = 600_000;
+
 /** How a payload is encoded; stored as one bit of the envelope. */
 export type PayloadEncoding = "json" | "msgpack";
 
@@ -23,6 +26,7 @@ interface Walk {
   readonly issues: EventIssue[];
   readonly seen: Set<object>;
   extended: boolean;
+  values: number;
   unpaired: string | undefined;
   /** Whether an own property is `undefined`: JSON drops it, MessagePack would not. */
   undefinedProperty: boolean;
@@ -33,6 +37,8 @@ function describe(value: unknown): string {
     return `an instance of ${value.constructor?.name ?? "an unknown class"}`;
   return typeof value === "function" || typeof value === "symbol" ? `a ${typeof value}` : printable(value);
 }
+
+class TooManyValues extends Error {}
 
 function walkMembers(
   members: Iterable<readonly [string, unknown]>,
@@ -56,6 +62,7 @@ function walkMembers(
 
 function walkObject(value: object, path: string, depth: number, walk: Walk): void {
   if (Array.isArray(value)) {
+    if ("toJSON" in value) walk.issues.push({ path, message: "must not have a toJSON of its own" });
     walkMembers(
       value.entries().map(([index, item]) => [String(index), item] as const),
       value,
@@ -86,7 +93,7 @@ function walkObject(value: object, path: string, depth: number, walk: Walk): voi
     walkMembers(
       value.entries().flatMap(([key, item], index): [string, unknown][] => [
         [`<key ${index}>`, key],
-        [String(key), item],
+        [typeof key === "object" ? `<value ${index}>` : String(key), item],
       ]),
       value,
       path,
@@ -107,6 +114,8 @@ function walkObject(value: object, path: string, depth: number, walk: Walk): voi
 }
 
 function walkValue(value: unknown, path: string, depth: number, walk: Walk): void {
+  walk.values += 1;
+  if (walk.values > payloadValuesMax) throw new TooManyValues();
   switch (typeof value) {
     case "boolean":
       return;
@@ -148,8 +157,20 @@ export function encodePayload(
   value: unknown,
   path: string,
 ): EncodedPayload | { readonly issues: readonly EventIssue[] } {
-  const walk: Walk = { issues: [], seen: new Set(), extended: false, unpaired: undefined, undefinedProperty: false };
-  walkValue(value, path, 0, walk);
+  const walk: Walk = {
+    issues: [],
+    seen: new Set(),
+    extended: false,
+    values: 0,
+    unpaired: undefined,
+    undefinedProperty: false,
+  };
+  try {
+    walkValue(value, path, 0, walk);
+  } catch (error) {
+    const why = error instanceof TooManyValues ? `must hold at most ${payloadValuesMax} values` : "cannot be read";
+    return { issues: [{ path, message: why }] };
+  }
   if (walk.extended && walk.unpaired !== undefined) {
     walk.issues.push({
       path: walk.unpaired,

@@ -1,28 +1,40 @@
-/** The small rows: the store's header, the end of the log, index entries, times, idempotency keys. */
+/**
+ * The small rows: the store's header, the end of the log, index entries, times, idempotency keys. Each is sealed under its
+ * key, and those that are rewritten or may grow carry an extension that this version keeps as it is.
+ */
 
 import { StorageCorruptError } from "../errors.ts";
 import { ByteWriter } from "./bytes.ts";
 import { beginSealed, openSealed, seal } from "./checksum.ts";
-import { indexSegmentSize } from "./key-families.ts";
+import { familyNames, indexSegmentSize, logEndKey, storeHeaderKey } from "./key-families.ts";
+import type { StoredRow } from "./pages.ts";
 
 /** The format that this code writes. A store of a newer one is not opened. */
 export const formatVersion = 1;
 
 const kinds = { logEnd: 0x02, index: 0x41, time: 0x51, idempotencyKey: 0x61, idempotencyAge: 0x62 } as const;
 const magic = "strata";
+const nothing: Uint8Array = new Uint8Array(0);
 
 /** JSON for good, so that every version can read what a newer one wrote here. */
 export interface StoreHeader {
   readonly formatVersion: number;
   readonly storeId: string;
   readonly createdAtMs: number;
+  /** The families that a writer must understand to keep the store whole. */
   readonly families: readonly string[];
 }
 
-export function encodeStoreHeader(header: StoreHeader): Buffer {
-  return Buffer.from(JSON.stringify({ magic, ...header }));
+function headerText(header: object): string {
+  return JSON.stringify({ magic, ...header });
 }
 
+export function encodeStoreHeader(header: StoreHeader): Buffer {
+  const checksum = Bun.hash.crc32(headerText(header), Bun.hash.crc32(storeHeaderKey));
+  return Buffer.from(headerText({ ...header, checksum }));
+}
+
+/** Throws `storage-corrupt` for what is no header, is damaged, or is of a format that this version does not know. */
 export function decodeStoreHeader(bytes: Uint8Array): StoreHeader {
   let value: unknown;
   try {
@@ -30,15 +42,28 @@ export function decodeStoreHeader(bytes: Uint8Array): StoreHeader {
   } catch (cause) {
     throw new StorageCorruptError("The store's header is damaged", { cause });
   }
-  const header = value as Partial<StoreHeader> & { magic?: unknown };
-  if (header?.magic !== magic || typeof header.formatVersion !== "number" || typeof header.storeId !== "string") {
+  const {
+    magic: found,
+    checksum,
+    ...header
+  } = (value ?? {}) as Partial<StoreHeader> & { magic?: unknown; checksum?: unknown };
+  if (found !== magic || typeof header.formatVersion !== "number" || typeof header.storeId !== "string") {
     throw new StorageCorruptError("The store's header is not one of Strata");
+  }
+  if (checksum !== Bun.hash.crc32(headerText(header), Bun.hash.crc32(storeHeaderKey))) {
+    throw new StorageCorruptError("The store's header is damaged: its checksum does not match");
+  }
+  const families = header.families ?? [];
+  const unknown = families.find((family) => !familyNames.includes(family));
+  if (header.formatVersion > formatVersion || unknown !== undefined) {
+    const what = unknown === undefined ? `its format is ${header.formatVersion}` : `it holds ${unknown}`;
+    throw new StorageCorruptError(`The store was written by a newer version of Strata: ${what}`);
   }
   return {
     formatVersion: header.formatVersion,
     storeId: header.storeId,
     createdAtMs: header.createdAtMs ?? 0,
-    families: header.families ?? [],
+    families,
   };
 }
 
@@ -47,7 +72,11 @@ export interface LogEnd {
   readonly lastRecordedAtMs: number;
   /** The index is complete up to here: a multiple of the segment size. */
   readonly indexedTo: number;
+  /** What a later version has put here: kept as it is. */
+  readonly extension: Uint8Array;
 }
+
+export const emptyLogEnd: LogEnd = { lastPosition: 0, lastRecordedAtMs: 0, indexedTo: 0, extension: nothing };
 
 export function encodeLogEnd(end: LogEnd): Buffer {
   const writer = new ByteWriter(32);
@@ -55,17 +84,20 @@ export function encodeLogEnd(end: LogEnd): Buffer {
   writer.varint(end.lastPosition);
   writer.uint48(end.lastRecordedAtMs);
   writer.varint(end.indexedTo);
-  writer.varint(0);
-  return seal(writer);
+  writer.block(end.extension);
+  return seal(writer, logEndKey);
 }
 
 export function decodeLogEnd(bytes: Uint8Array): LogEnd {
-  const reader = openSealed(bytes, kinds.logEnd, "The end of the log");
-  return { lastPosition: reader.varint(), lastRecordedAtMs: reader.uint48(), indexedTo: reader.varint() };
+  const reader = openSealed(logEndKey, bytes, kinds.logEnd, "The end of the log");
+  const lastPosition = reader.varint();
+  const lastRecordedAtMs = reader.uint48();
+  const indexedTo = reader.varint();
+  return { lastPosition, lastRecordedAtMs, indexedTo, extension: Uint8Array.from(reader.block()) };
 }
 
 /** Ascending positions, all of them in segment `segment`. */
-export function encodePostings(segment: number, positions: readonly number[]): Buffer {
+export function encodePostings(key: Uint8Array, segment: number, positions: readonly number[]): Buffer {
   const writer = new ByteWriter(16 + positions.length * 2);
   beginSealed(writer, kinds.index);
   writer.varint(positions.length);
@@ -74,11 +106,11 @@ export function encodePostings(segment: number, positions: readonly number[]): B
     writer.varint(position - before);
     before = position;
   }
-  return seal(writer);
+  return seal(writer, key);
 }
 
-export function decodePostings(segment: number, bytes: Uint8Array): readonly number[] {
-  const reader = openSealed(bytes, kinds.index, "An entry of the index");
+export function decodePostings(segment: number, row: StoredRow): readonly number[] {
+  const reader = openSealed(row.key, row.value, kinds.index, "An entry of the index");
   const positions: number[] = [];
   let position = segment * indexSegmentSize;
   for (let left = reader.varint(); left > 0; left -= 1) {
@@ -88,15 +120,15 @@ export function decodePostings(segment: number, bytes: Uint8Array): readonly num
   return positions;
 }
 
-export function encodeTimeEntry(firstPosition: number): Buffer {
+export function encodeTimeEntry(key: Uint8Array, firstPosition: number): Buffer {
   const writer = new ByteWriter(16);
   beginSealed(writer, kinds.time);
   writer.varint(firstPosition);
-  return seal(writer);
+  return seal(writer, key);
 }
 
-export function decodeTimeEntry(bytes: Uint8Array): number {
-  return openSealed(bytes, kinds.time, "An entry of the time index").varint();
+export function decodeTimeEntry(row: StoredRow): number {
+  return openSealed(row.key, row.value, kinds.time, "An entry of the time index").varint();
 }
 
 /** What a commit answered: what a retry with the same key is told. */
@@ -106,7 +138,7 @@ export interface CommitRecord {
   readonly streams: readonly { readonly streamName: string; readonly streamVersion: number }[];
 }
 
-export function encodeCommitRecord(record: CommitRecord): Buffer {
+export function encodeCommitRecord(key: Uint8Array, record: CommitRecord): Buffer {
   const writer = new ByteWriter(64);
   beginSealed(writer, kinds.idempotencyKey);
   writer.varint(record.position);
@@ -116,11 +148,12 @@ export function encodeCommitRecord(record: CommitRecord): Buffer {
     writer.text(stream.streamName);
     writer.varint(stream.streamVersion);
   }
-  return seal(writer);
+  writer.block(nothing);
+  return seal(writer, key);
 }
 
-export function decodeCommitRecord(bytes: Uint8Array): CommitRecord {
-  const reader = openSealed(bytes, kinds.idempotencyKey, "An idempotency key");
+export function decodeCommitRecord(row: StoredRow): CommitRecord {
+  const reader = openSealed(row.key, row.value, kinds.idempotencyKey, "An idempotency key");
   const position = reader.varint();
   const recordedAtMs = reader.uint48();
   const streams: { streamName: string; streamVersion: number }[] = [];
@@ -130,16 +163,16 @@ export function decodeCommitRecord(bytes: Uint8Array): CommitRecord {
   return { position, recordedAtMs, streams };
 }
 
-export function encodeIdempotencyAge(keys: readonly string[]): Buffer {
+export function encodeIdempotencyAge(key: Uint8Array, keys: readonly string[]): Buffer {
   const writer = new ByteWriter(64);
   beginSealed(writer, kinds.idempotencyAge);
   writer.varint(keys.length);
-  for (const key of keys) writer.text(key);
-  return seal(writer);
+  for (const one of keys) writer.text(one);
+  return seal(writer, key);
 }
 
-export function decodeIdempotencyAge(bytes: Uint8Array): readonly string[] {
-  const reader = openSealed(bytes, kinds.idempotencyAge, "An idempotency age");
+export function decodeIdempotencyAge(row: StoredRow): readonly string[] {
+  const reader = openSealed(row.key, row.value, kinds.idempotencyAge, "An idempotency age");
   const keys: string[] = [];
   for (let left = reader.varint(); left > 0; left -= 1) keys.push(reader.text());
   return keys;

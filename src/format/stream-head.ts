@@ -8,6 +8,7 @@
 import { ByteWriter } from "./bytes.ts";
 import { beginSealed, openSealed, seal } from "./checksum.ts";
 import type { StoredEvent } from "./envelope.ts";
+import { streamHeadKey } from "./key-families.ts";
 
 const streamHeadKind = 0x11;
 
@@ -25,6 +26,8 @@ export interface StreamHead {
   readonly lastRecordedAtMs: number;
   /** Versions before this one are gone; 0 or 1 where none is. */
   readonly truncatedBefore: number;
+  /** What a later version has put here: kept as it is. */
+  readonly extension: Uint8Array;
   /** The events `version - tail.length + 1` to `version`; those before are in pages. */
   readonly tail: readonly StoredEvent[];
 }
@@ -49,7 +52,7 @@ export function encodeStreamHead(head: StreamHead): Buffer {
   writer.varint(head.lastPosition);
   writer.uint48(head.lastRecordedAtMs);
   writer.varint(head.truncatedBefore);
-  writer.varint(0);
+  writer.block(head.extension);
   writer.varint(head.tail.length);
   let position = 0;
   for (const event of head.tail) {
@@ -58,18 +61,18 @@ export function encodeStreamHead(head: StreamHead): Buffer {
     position = event.position;
   }
   for (const event of head.tail) writer.raw(event.bytes);
-  return seal(writer);
+  return seal(writer, streamHeadKey(head.streamName));
 }
 
 export function decodeStreamHead(streamName: string, bytes: Uint8Array): StreamHead {
-  const reader = openSealed(bytes, streamHeadKind, "The head of a stream");
+  const reader = openSealed(streamHeadKey(streamName), bytes, streamHeadKind, "The head of a stream");
   const version = reader.varint();
   const firstPosition = reader.varint();
   const createdAtMs = reader.uint48();
   const lastPosition = reader.varint();
   const lastRecordedAtMs = reader.uint48();
   const truncatedBefore = reader.varint();
-  reader.skip(reader.varint());
+  const extension = Uint8Array.from(reader.block());
   const count = reader.varint();
   const places: { position: number; length: number }[] = [];
   let position = 0;
@@ -83,5 +86,15 @@ export function decodeStreamHead(streamName: string, bytes: Uint8Array): StreamH
     position: place.position,
     bytes: reader.raw(place.length),
   }));
-  return { streamName, version, firstPosition, createdAtMs, lastPosition, lastRecordedAtMs, truncatedBefore, tail };
+  return {
+    streamName,
+    version,
+    firstPosition,
+    createdAtMs,
+    lastPosition,
+    lastRecordedAtMs,
+    truncatedBefore,
+    extension,
+    tail,
+  };
 }

@@ -21,13 +21,18 @@ export function checkBackwards(value: unknown): boolean {
 }
 
 /** An object whose keys are all known: a misspelt option is an error, not a default. */
-export function checkOptions(value: unknown, known: readonly string[], argument = "options"): Record<string, unknown> {
+export function checkOptions(
+  value: unknown,
+  known: readonly string[],
+  argument = "options",
+  told: { readonly outcome?: "not-applied" } = {},
+): Record<string, unknown> {
   if (value === undefined) return {};
   if (typeof value !== "object" || value === null)
-    throw new InvalidArgumentError(argument, `must be an object, not ${printable(value)}`);
+    throw new InvalidArgumentError(argument, `must be an object, not ${printable(value)}`, told);
   for (const key of Object.keys(value)) {
     if (!known.includes(key))
-      throw new InvalidArgumentError(`${argument}.${key}`, `is not an option (${known.join(", ")})`);
+      throw new InvalidArgumentError(`${argument}.${key}`, `is not an option (${known.join(", ")})`, told);
   }
   return value as Record<string, unknown>;
 }

@@ -12,19 +12,20 @@ import {
   StoreClosedError,
 } from "../errors.ts";
 import type { CommitRecord, LogEnd } from "../format/records.ts";
-import type { KeyValueStore } from "../kv/kv.ts";
+import type { KeyValueStore, KvOperation } from "../kv/kv.ts";
 import type { Clock } from "../runtime/clock.ts";
-import { pause } from "../runtime/deadline.ts";
+import { DeadlineExpired, pause, withDeadline } from "../runtime/deadline.ts";
 import type { PreparedCommit } from "./commit.ts";
-import { groupRows, IndexWriter } from "./group-rows.ts";
+import { type GroupRows, groupRows, IndexWriter } from "./group-rows.ts";
 import type { IdempotencyKeys } from "./idempotency-keys.ts";
 import type { IndexReader } from "./index-reader.ts";
 import { type Conflict, GroupJudge, type Verdict } from "./judge.ts";
 import type { RecentLog } from "./recent-log.ts";
 import type { StreamHeads } from "./stream-heads.ts";
 
-/** The most commits and encoded bytes in one group. */
+/** The most commits, events and encoded bytes in one group; a single commit may have as many events. */
 export const groupCommitsMax = 2_048;
+export const groupEventsMax = 10_000;
 export const groupBytesMax: number = 8 * 1024 * 1024;
 /** The most commits and encoded bytes that wait; beyond that an append is refused as `overloaded`. */
 export const queueCommitsMax = 100_000;
@@ -44,6 +45,8 @@ export interface CommitPipelineOptions {
   readonly explain: (commit: PreparedCommit, conflict: Conflict) => Promise<CommitRecord | EventStoreError>;
   /** A group is durable: `recent` holds its events now. */
   readonly onDurable: () => void;
+  /** A group's fate is unknown: nothing is written any more. */
+  readonly onStopped: () => void;
 }
 
 /** What the pipeline has counted since it was opened. */
@@ -80,7 +83,7 @@ export class CommitPipeline {
   #running: Promise<void> | undefined;
   readonly #explaining = new Set<Promise<void>>();
   #deadlineTimer: ReturnType<typeof setTimeout> | undefined;
-  #closed = false;
+  readonly #closing = new AbortController();
   /** Set when a group's fate is unknown: nothing can be judged after it. */
   #failure: EventStoreError | undefined;
   /** A group is taking longer than callers wait; new commits are turned away until it settles. */
@@ -128,14 +131,14 @@ export class CommitPipeline {
 
   /** Takes no further commits, and resolves when those that wait have settled. */
   async close(): Promise<void> {
-    this.#closed = true;
+    this.#closing.abort();
     await this.#running;
     await Promise.all(this.#explaining);
     clearTimeout(this.#deadlineTimer);
   }
 
   #refusal(commit: PreparedCommit): EventStoreError | undefined {
-    if (this.#closed) return new StoreClosedError("The store is closed", { outcome: "not-applied" });
+    if (this.#closing.signal.aborted) return new StoreClosedError("The store is closed", { outcome: "not-applied" });
     if (this.#failure !== undefined) return again(this.#failure);
     const status = this.#options.kv.status();
     if (status.state === "closed") return new StoreClosedError("The store is closed", { outcome: "not-applied" });
@@ -180,7 +183,9 @@ export class CommitPipeline {
   /** Waits for the oldest commit's deadline; what is late is told so, honestly. */
   #armDeadline(): void {
     if (this.#deadlineTimer !== undefined) return;
-    const oldest = this.#inFlight.find((waiting) => waiting.phase !== "settled") ?? this.#queue[0];
+    const oldest =
+      this.#inFlight.find((waiting) => waiting.phase !== "settled") ??
+      this.#queue.find((waiting) => waiting.phase !== "settled");
     if (oldest === undefined) return;
     const waitMs = Math.max(1, oldest.deadlineMs - this.#options.clock.monotonic());
     this.#deadlineTimer = setTimeout(() => {
@@ -203,11 +208,15 @@ export class CommitPipeline {
     }
     for (const waiting of this.#queue) {
       if (waiting.deadlineMs > nowMs) break;
+      this.#queuedBytes -= waiting.commit.bytes;
       this.#fail(
         waiting,
         new StorageUnavailableError(`The commit could not be started ${late}`, { outcome: "not-applied" }),
       );
     }
+    // What is late is at the front, because all wait equally long.
+    const first = this.#queue.findIndex((waiting) => waiting.deadlineMs > nowMs);
+    this.#queue = first < 0 ? [] : this.#queue.slice(first);
   }
 
   async #run(): Promise<void> {
@@ -215,7 +224,7 @@ export class CommitPipeline {
       while (this.#queue.length > 0) {
         // Lets everybody who was just answered come back with the next append before the group is cut.
         await new Promise<void>((resolve) => setImmediate(resolve));
-        if (this.#options.lingerMs > 0 && !this.#closed) await pause(this.#options.lingerMs);
+        if (this.#options.lingerMs > 0) await pause(this.#options.lingerMs, this.#closing.signal);
         this.#inFlight = this.#cutGroup();
         await this.#commitGroup(this.#inFlight);
         this.#inFlight = [];
@@ -233,15 +242,21 @@ export class CommitPipeline {
   #cutGroup(): Waiting[] {
     const group: Waiting[] = [];
     let bytes = 0;
+    let events = 0;
     let taken = 0;
     for (const waiting of this.#queue) {
       const { commit } = waiting;
-      if (group.length >= groupCommitsMax || (group.length > 0 && bytes + commit.bytes > groupBytesMax)) break;
+      const full =
+        group.length >= groupCommitsMax ||
+        bytes + commit.bytes > groupBytesMax ||
+        events + commit.eventCount > groupEventsMax;
+      if (group.length > 0 && full) break;
       taken += 1;
       this.#queuedBytes -= commit.bytes;
       if (waiting.phase === "settled") continue;
       waiting.phase = "in-flight";
       bytes += commit.bytes;
+      events += commit.eventCount;
       group.push(waiting);
     }
     this.#queue = this.#queue.slice(taken);
@@ -249,21 +264,26 @@ export class CommitPipeline {
   }
 
   async #commitGroup(group: readonly Waiting[]): Promise<void> {
-    let written = false;
+    let writing = false;
     try {
       if (this.#failure !== undefined) throw again(this.#failure);
       const recordedAtMs = Math.max(this.#options.clock.now(), this.#end.lastRecordedAtMs);
       const judge = await this.#judgeFor(group, recordedAtMs);
       const verdicts = group.map((waiting) => [waiting, judge.judge(waiting.commit)] as const);
       if (judge.events.length > 0) {
-        written = true;
-        await this.#write(judge, recordedAtMs);
+        const rows = groupRows(judge, this.#end, recordedAtMs, this.#indexWriter);
+        const swept = judge.keys.size > 0 ? await this.#options.keys.sweep(this.#options.clock.now(), judge.keys) : [];
+        writing = true;
+        await this.#write(judge, rows, swept);
       }
       this.#announce(verdicts);
     } catch (error) {
-      const failure = asStoreError(error, written ? "unknown" : "not-applied");
+      const failure = asStoreError(error, writing ? "unknown" : "not-applied");
       // What may have been written decides all that follows, so nothing can follow until the store is opened again.
-      if (written && failure.outcome !== "not-applied") this.#failure = failure;
+      if (writing && failure.outcome !== "not-applied") {
+        this.#failure = failure;
+        this.#options.onStopped();
+      }
       for (const waiting of group) this.#fail(waiting, failure);
     }
   }
@@ -293,17 +313,15 @@ export class CommitPipeline {
     const toPosition = this.#options.recent.firstPosition - 1;
     for (const { commit } of group) {
       const condition = commit.failIfMatch;
-      if (condition?.filter === undefined || condition.afterPosition >= toPosition) continue;
-      const position = await this.#options.index.first(condition.filter, condition.afterPosition + 1, toPosition);
+      if (condition?.storedFilter === undefined || condition.afterPosition >= toPosition) continue;
+      const position = await this.#options.index.first(condition.storedFilter, condition.afterPosition + 1, toPosition);
       if (position !== undefined) found.set(commit, position);
     }
     return found;
   }
 
-  async #write(judge: GroupJudge, recordedAtMs: number): Promise<void> {
-    const { kv, heads, recent, keys, onDurable } = this.#options;
-    const rows = groupRows(judge, this.#end, recordedAtMs, this.#indexWriter);
-    const swept = judge.keys.size > 0 ? await keys.sweep(recordedAtMs, judge.keys) : [];
+  async #write(judge: GroupJudge, rows: GroupRows, swept: readonly KvOperation[]): Promise<void> {
+    const { kv, heads, recent, onDurable } = this.#options;
     await kv.write([...rows.operations, ...swept]);
     this.#indexWriter.confirm(rows.indexProgress);
     for (const head of rows.heads) heads.put(head);
@@ -340,11 +358,16 @@ export class CommitPipeline {
 
   async #explain(waiting: Waiting, conflict: Conflict): Promise<void> {
     try {
-      const answer = await this.#options.explain(waiting.commit, conflict);
+      const { explain, timeoutMs } = this.#options;
+      const answer = await withDeadline(explain(waiting.commit, conflict), timeoutMs, "Looking at the conflict");
       if (answer instanceof EventStoreError) this.#fail(waiting, answer);
       else this.#succeed(waiting, answer, true);
     } catch (error) {
-      this.#fail(waiting, asStoreError(error, "not-applied"));
+      // A commit with ids of its own may be a retry of one that is stored: who cannot look does not know.
+      const mayBeStored = waiting.commit.appends.every((append) => append.events.every((event) => event.idGiven));
+      const late = error instanceof DeadlineExpired;
+      const cause = late ? new StorageUnavailableError("The storage did not answer", { cause: error }) : error;
+      this.#fail(waiting, asStoreError(cause, mayBeStored ? "unknown" : "not-applied"));
     }
   }
 }

@@ -6,7 +6,7 @@ import type { EventDefinitions, NewEventOf } from "../schema/define-events.ts";
 import type { EventRegistry, PreparedEvent } from "../schema/registry.ts";
 import type { EventMetadata, NewEvent } from "../vocabulary/event.ts";
 import { checkExpectedVersion, type ExpectedVersion } from "../vocabulary/expected-version.ts";
-import { type CheckedFilter, checkFilter, type EventFilter } from "../vocabulary/filter.ts";
+import { type CheckedFilter, checkFilter, type EventFilter, namesOf } from "../vocabulary/filter.ts";
 import { checkName } from "../vocabulary/names.ts";
 
 /** The most events, streams and encoded bytes of one commit. */
@@ -81,25 +81,37 @@ export interface PreparedAppend {
   readonly events: readonly PreparedEvent[];
 }
 
+/** `filter` as the caller gave it, and over the names that events were stored with. */
+export interface MatchCondition {
+  readonly filter: CheckedFilter;
+  readonly storedFilter: CheckedFilter;
+  readonly afterPosition: number;
+}
+
 /** A commit that is valid in itself; whether its conditions hold is for the pipeline to say. */
 export interface PreparedCommit {
   readonly appends: readonly PreparedAppend[];
   readonly checks: readonly StreamCheck[];
-  readonly failIfMatch: { readonly filter: CheckedFilter; readonly afterPosition: number } | undefined;
+  readonly failIfMatch: MatchCondition | undefined;
   readonly idempotencyKey: string | undefined;
   readonly signal: AbortSignal | undefined;
   readonly bytes: number;
   readonly eventCount: number;
 }
 
-const requestKeys = new Set(["appends", "checks", "failIfMatch", "idempotencyKey", "signal"]);
+const requestKeys = ["appends", "checks", "failIfMatch", "idempotencyKey", "signal"];
+/** What a name that waits in the queue counts for besides its bytes. */
+const bytesPerName = 64;
 
 function refuse(argument: string, problem: string): never {
   throw new InvalidArgumentError(argument, problem, { outcome: "not-applied" });
 }
 
-function checkObject(value: unknown, argument: string): Record<string, unknown> {
+function checkObject(value: unknown, argument: string, known: readonly string[]): Record<string, unknown> {
   if (typeof value !== "object" || value === null) refuse(argument, `must be an object, not ${printable(value)}`);
+  for (const key of Object.keys(value)) {
+    if (!known.includes(key)) refuse(`${argument}.${key}`, `is not a part of it (${known.join(", ")})`);
+  }
   return value as Record<string, unknown>;
 }
 
@@ -116,13 +128,14 @@ function inheritedMetadata(): EventMetadata {
 
 function checkFailIfMatch(value: unknown, registry: EventRegistry): PreparedCommit["failIfMatch"] {
   if (value === undefined) return undefined;
-  const condition = checkObject(value, "failIfMatch");
+  const condition = checkObject(value, "failIfMatch", ["filter", "afterPosition"]);
   if (condition.filter === undefined) refuse("failIfMatch.filter", "is missing");
   const afterPosition = condition.afterPosition ?? 0;
   if (typeof afterPosition !== "number" || !Number.isSafeInteger(afterPosition) || afterPosition < 0) {
     return refuse("failIfMatch.afterPosition", `must be an integer from 0, not ${printable(afterPosition)}`);
   }
-  return { filter: registry.storedFilter(checkFilter(condition.filter, "failIfMatch.filter")), afterPosition };
+  const filter = checkFilter(condition.filter, "failIfMatch.filter", "not-applied");
+  return { filter, storedFilter: registry.storedFilter(filter), afterPosition };
 }
 
 function prepareAppend(
@@ -131,7 +144,11 @@ function prepareAppend(
   registry: EventRegistry,
   inherited: EventMetadata,
 ): PreparedAppend {
-  const append = checkObject(value, argument);
+  const append = checkObject(value, argument === "" ? "append" : argument.slice(0, -1), [
+    "streamName",
+    "events",
+    "expectedVersion",
+  ]);
   const streamName = checkName(append.streamName, `${argument}streamName`);
   const expectedVersion = checkExpectedVersion(append.expectedVersion, `${argument}expectedVersion`);
   const events = checkList(append.events, `${argument}events`, commitEventsMax);
@@ -144,8 +161,8 @@ function prepareAppend(
 
 function checkNoRepeats(appends: readonly PreparedAppend[]): void {
   const names = new Set<string>();
-  const ids = new Set<string>();
   for (const append of appends) {
+    const ids = new Set<string>();
     if (names.has(append.streamName)) refuse("appends", `name a stream twice: ${printable(append.streamName)}`);
     names.add(append.streamName);
     for (const { id, idGiven } of append.events) {
@@ -160,10 +177,7 @@ function checkNoRepeats(appends: readonly PreparedAppend[]): void {
  * `single`: it came from `append`, so that errors name the arguments of that.
  */
 export function prepareCommit(request: unknown, registry: EventRegistry, single: boolean): PreparedCommit {
-  const given = checkObject(request, "commit");
-  for (const key of Object.keys(given)) {
-    if (!requestKeys.has(key)) refuse(key, `is not a part of a commit (${[...requestKeys].join(", ")})`);
-  }
+  const given = checkObject(request, "commit", requestKeys);
   const inherited = inheritedMetadata();
   const appends = checkList(given.appends, "appends", commitStreamsMax).map((append, index) =>
     prepareAppend(append, single ? "" : `appends[${index}].`, registry, inherited),
@@ -171,7 +185,7 @@ export function prepareCommit(request: unknown, registry: EventRegistry, single:
   if (appends.length === 0) refuse("appends", "must have at least one stream");
   checkNoRepeats(appends);
   const checks = checkList(given.checks ?? [], "checks", commitStreamsMax).map((value, index): StreamCheck => {
-    const check = checkObject(value, `checks[${index}]`);
+    const check = checkObject(value, `checks[${index}]`, ["streamName", "expectedVersion"]);
     return {
       streamName: checkName(check.streamName, `checks[${index}].streamName`),
       expectedVersion: checkExpectedVersion(check.expectedVersion, `checks[${index}].expectedVersion`),
@@ -182,14 +196,22 @@ export function prepareCommit(request: unknown, registry: EventRegistry, single:
   if (signal !== undefined && !(signal instanceof AbortSignal))
     refuse("signal", `must be an AbortSignal, not ${printable(signal)}`);
   const events = appends.flatMap((append) => append.events);
-  const bytes = events.reduce((sum, event) => sum + event.bytes.length, 0);
+  const failIfMatch = checkFailIfMatch(given.failIfMatch, registry);
+  const names = [
+    ...appends.map(({ streamName }) => streamName),
+    ...checks.map(({ streamName }) => streamName),
+    ...namesOf(failIfMatch?.storedFilter),
+  ];
+  const eventBytes = events.reduce((sum, event) => sum + event.bytes.length, 0);
+  const bytes = names.reduce((sum, name) => sum + name.length + bytesPerName, eventBytes);
   if (events.length > commitEventsMax)
     refuse("events", `must be at most ${commitEventsMax} in one commit, not ${events.length}`);
-  if (bytes > commitBytesMax) refuse("events", `must have at most ${commitBytesMax} bytes in one commit, not ${bytes}`);
+  if (eventBytes > commitBytesMax)
+    refuse("events", `must have at most ${commitBytesMax} bytes in one commit, not ${eventBytes}`);
   return {
     appends,
     checks,
-    failIfMatch: checkFailIfMatch(given.failIfMatch, registry),
+    failIfMatch,
     idempotencyKey: idempotencyKey as string | undefined,
     signal,
     bytes,

@@ -7,7 +7,6 @@ import type { EventRegistry } from "../schema/registry.ts";
 import type { RecordedEvent } from "../vocabulary/event.ts";
 import type { PreparedAppend, PreparedCommit } from "./commit.ts";
 import type { Conflict } from "./judge.ts";
-import type { RecentLog } from "./recent-log.ts";
 import type { StoreReader } from "./store-reader.ts";
 
 /** The most events that a `ConflictError` carries. */
@@ -16,8 +15,6 @@ export const conflictingEventsMax = 16;
 export interface ExplainOptions {
   readonly reader: StoreReader;
   readonly registry: EventRegistry;
-  readonly recent: RecentLog;
-  readonly lastPosition: () => number;
 }
 
 interface Place {
@@ -70,13 +67,11 @@ async function lastPlaceOf(
 ): Promise<Place | undefined> {
   const { events, expectedVersion, streamName } = append;
   if (expectedVersion === "any" || expectedVersion === "stream-exists") {
-    const known = events.map((event) => options.recent.findGivenId(event.id));
-    if (known.every((event) => event?.streamName === streamName)) return known.at(-1);
-    return conflict.kind === "match" ? await lastMatched(append, commit, conflict.position, options) : undefined;
+    return conflict.kind === "match" ? await lastMatched(append, commit, conflict, options) : undefined;
   }
   const base = expectedVersion === "no-stream" ? 0 : expectedVersion;
   const stored = await options.reader.streamRange(streamName, base + 1, base + events.length);
-  if (stored.length !== events.length) return undefined;
+  if (stored.length !== events.length || (stored.at(-1)?.position ?? 0) > conflict.judgedAt) return undefined;
   return stored.every((event, index) => readHeader(event.bytes).id === events[index]?.id)
     ? placeOf(stored.at(-1))
     : undefined;
@@ -91,13 +86,13 @@ function placeOf(stored: StoredEvent | undefined): Place | undefined {
 async function lastMatched(
   append: PreparedAppend,
   commit: PreparedCommit,
-  fromPosition: number,
+  conflict: Conflict & { readonly kind: "match" },
   options: ExplainOptions,
 ): Promise<Place | undefined> {
   const wanted = new Set(append.events.map((event) => event.id));
   let last: Place | undefined;
   let looked = 0;
-  for await (const event of options.reader.read(fromPosition, options.lastPosition(), commit.failIfMatch?.filter)) {
+  for await (const event of options.reader.read(conflict.position, conflict.judgedAt, commit.failIfMatch?.filter)) {
     looked += 1;
     if (event.streamName === append.streamName && wanted.delete(event.id)) {
       last = { version: event.version, position: event.position, recordedAtMs: event.recordedAt.getTime() };
@@ -111,12 +106,12 @@ async function lastMatched(
 async function findConflicting(
   commit: PreparedCommit,
   conflict: Conflict,
-  { reader, registry, lastPosition }: ExplainOptions,
+  { reader, registry }: ExplainOptions,
 ): Promise<readonly RecordedEvent[]> {
   const found: RecordedEvent[] = [];
   try {
     if (conflict.kind === "match") {
-      for await (const event of reader.read(conflict.position, lastPosition(), commit.failIfMatch?.filter)) {
+      for await (const event of reader.read(conflict.position, conflict.judgedAt, commit.failIfMatch?.filter)) {
         found.push(event);
         if (found.length >= conflictingEventsMax) break;
       }

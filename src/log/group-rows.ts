@@ -2,7 +2,6 @@
 
 import { recordedAtMsOf } from "../format/envelope.ts";
 import {
-  globalPageKey,
   idempotencyAgeKey,
   idempotencyKeyKey,
   indexKey,
@@ -10,10 +9,9 @@ import {
   logEndKey,
   minuteOf,
   streamHeadKey,
-  streamPageKey,
   timeKey,
 } from "../format/key-families.ts";
-import { encodeGlobalPage, encodeStreamPage, splitIntoPages } from "../format/pages.ts";
+import { encodeGlobalPage, encodeStreamPage, type PageRow, splitIntoPages } from "../format/pages.ts";
 import {
   encodeCommitRecord,
   encodeIdempotencyAge,
@@ -27,9 +25,13 @@ import type { KvOperation } from "../kv/kv.ts";
 import type { GroupJudge, StagedStream } from "./judge.ts";
 import type { RecentLog } from "./recent-log.ts";
 
-/** The fewest and, for each new event, the most rows of the index that a group writes: it never falls behind for long. */
+/** The fewest and, for each new event, the most rows of the index that a group writes. An event has at most 34 names. */
 const indexRowsMin = 64;
 const indexRowsPerEvent = 40;
+
+function pageRow({ key, value }: PageRow): KvOperation {
+  return put(key, value);
+}
 
 function put(key: Uint8Array, value: Uint8Array): KvOperation {
   return { kind: "put", key, value };
@@ -50,10 +52,11 @@ function streamRows(streamName: string, stream: StagedStream): { head: StreamHea
     lastPosition: last?.position ?? 0,
     lastRecordedAtMs: last === undefined ? 0 : recordedAtMsOf(last.bytes),
     truncatedBefore: base?.truncatedBefore ?? 0,
+    extension: base?.extension ?? new Uint8Array(0),
     tail: stays ? newest : [],
   };
   const pages = stays ? [] : splitIntoPages(newest);
-  const rows = pages.map((page) => put(streamPageKey(streamName, page.at(-1)?.version ?? 0), encodeStreamPage(page)));
+  const rows = pages.map((page) => pageRow(encodeStreamPage(page)));
   rows.push(put(streamHeadKey(streamName), encodeStreamHead(head)));
   return { head, rows };
 }
@@ -83,7 +86,7 @@ export class IndexWriter {
       waiting ??= this.#rowsOf(indexedTo / indexSegmentSize);
       if (waiting === undefined) break;
       const taken = waiting.slice(0, rowsMax - rows.length);
-      rows.push(...taken);
+      for (const row of taken) rows.push(row);
       waiting = waiting.slice(taken.length);
       if (waiting.length > 0) break;
       waiting = undefined;
@@ -99,9 +102,13 @@ export class IndexWriter {
   #rowsOf(segment: number): readonly KvOperation[] | undefined {
     const terms = this.#recent.completeSegment(segment);
     if (terms === undefined) return undefined;
-    return [...terms.entries()].map(({ term, positions }) =>
-      put(indexKey(term.kind, term.value, segment), encodePostings(segment, positions)),
-    );
+    return terms
+      .entries()
+      .map(({ term, positions }) => {
+        const key = indexKey(term.kind, term.value, segment);
+        return put(key, encodePostings(key, segment, positions));
+      })
+      .toArray();
   }
 }
 
@@ -121,23 +128,31 @@ export function groupRows(judge: GroupJudge, before: LogEnd, recordedAtMs: numbe
   for (const [streamName, stream] of judge.staged) {
     const { head, rows } = streamRows(streamName, stream);
     heads.push(head);
-    operations.push(...rows);
+    for (const row of rows) operations.push(row);
   }
-  for (const page of splitIntoPages(judge.events)) {
-    operations.push(put(globalPageKey(page.at(-1)?.position ?? 0), encodeGlobalPage(page)));
-  }
+  for (const page of splitIntoPages(judge.events)) operations.push(pageRow(encodeGlobalPage(page)));
   const minute = minuteOf(recordedAtMs);
   if (before.lastPosition === 0 || minute > minuteOf(before.lastRecordedAtMs)) {
-    operations.push(put(timeKey(minute), encodeTimeEntry(before.lastPosition + 1)));
+    const key = timeKey(minute);
+    operations.push(put(key, encodeTimeEntry(key, before.lastPosition + 1)));
   }
   const lastPosition = before.lastPosition + judge.events.length;
   if (judge.keys.size > 0) {
-    for (const [key, record] of judge.keys) operations.push(put(idempotencyKeyKey(key), encodeCommitRecord(record)));
-    operations.push(put(idempotencyAgeKey(minute, lastPosition), encodeIdempotencyAge([...judge.keys.keys()])));
+    for (const [idempotencyKey, record] of judge.keys) {
+      const key = idempotencyKeyKey(idempotencyKey);
+      operations.push(put(key, encodeCommitRecord(key, record)));
+    }
+    const key = idempotencyAgeKey(minute, lastPosition);
+    operations.push(put(key, encodeIdempotencyAge(key, [...judge.keys.keys()])));
   }
   const indexed = index.plan(judge.events.length);
-  operations.push(...indexed.rows);
-  const end: LogEnd = { lastPosition, lastRecordedAtMs: recordedAtMs, indexedTo: indexed.progress.indexedTo };
+  for (const row of indexed.rows) operations.push(row);
+  const end: LogEnd = {
+    ...before,
+    lastPosition,
+    lastRecordedAtMs: recordedAtMs,
+    indexedTo: indexed.progress.indexedTo,
+  };
   operations.push(put(logEndKey, encodeLogEnd(end)));
   return { operations, heads, end, indexProgress: indexed.progress };
 }

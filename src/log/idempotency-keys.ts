@@ -9,14 +9,14 @@ import type { KvOperation, KvReader } from "../kv/kv.ts";
 /** How long a key is remembered at least, unless the store's options say otherwise. */
 export const idempotencyWindowMsDefault: number = 7 * 24 * 60 * 60_000;
 
-/** The most groups' keys that one sweep drops, and how often it looks. */
-const sweepRowsMax = 16;
+/** A group that writes new keys drops those of up to so many older groups, and looks again at once while there are more. */
+const sweepRowsMax = 4;
 const sweepIntervalMs = 1_000;
 
 export class IdempotencyKeys {
   readonly #kv: KvReader;
   readonly #windowMs: number;
-  #sweptAtMs = 0;
+  #sweptAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(kv: KvReader, windowMs: number) {
     this.#kv = kv;
@@ -28,25 +28,38 @@ export class IdempotencyKeys {
     const wanted = [...new Set(keys)];
     const found = new Map<string, CommitRecord>();
     if (wanted.length === 0) return found;
-    const values = await this.#kv.getMany(wanted.map(idempotencyKeyKey));
-    for (const [index, key] of wanted.entries()) {
-      const bytes = values[index];
-      if (bytes !== undefined) found.set(key, decodeCommitRecord(bytes));
+    const keysOfRows = wanted.map(idempotencyKeyKey);
+    const values = await this.#kv.getMany(keysOfRows);
+    for (const [index, key] of keysOfRows.entries()) {
+      const value = values[index];
+      if (value !== undefined) found.set(wanted[index] ?? "", decodeCommitRecord({ key, value }));
     }
     return found;
   }
 
-  /** Deletes for some keys whose window has passed. Keys in `inUse` are being written anew and stay. */
+  /**
+   * Deletes for some keys whose window has passed by the clock, not by a time of recording that may be ahead of it. Keys in
+   * `inUse` are being written anew and stay. Never fails: what cannot be swept now is swept later.
+   */
   async sweep(nowMs: number, inUse: ReadonlyMap<string, unknown>): Promise<readonly KvOperation[]> {
     if (nowMs - this.#sweptAtMs < sweepIntervalMs) return [];
     this.#sweptAtMs = nowMs;
     const before = minuteOf(nowMs - this.#windowMs);
     if (before <= 0) return [];
+    try {
+      return await this.#sweep(before, inUse);
+    } catch {
+      return [];
+    }
+  }
+
+  async #sweep(before: number, inUse: ReadonlyMap<string, unknown>): Promise<readonly KvOperation[]> {
     const cursor = await this.#kv.scan(idempotencyAgeSpanBefore(before), "lookup");
     try {
       const rows = await cursor.next(sweepRowsMax);
+      if (rows.length === sweepRowsMax) this.#sweptAtMs = Number.NEGATIVE_INFINITY;
       return rows.flatMap((row): KvOperation[] => [
-        ...decodeIdempotencyAge(row.value)
+        ...decodeIdempotencyAge(row)
           .filter((key) => !inUse.has(key))
           .map((key): KvOperation => ({ kind: "delete", key: idempotencyKeyKey(key) })),
         { kind: "delete", key: row.key },

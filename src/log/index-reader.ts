@@ -49,7 +49,7 @@ class TermCursor {
   /** The postings of the current entry, if it is of that segment. */
   postings(segment: number): Postings | undefined {
     const entry = this.#entries[this.#at];
-    return entry?.segment === segment ? decodePostings(segment, entry.row.value) : undefined;
+    return entry?.segment === segment ? decodePostings(segment, entry.row) : undefined;
   }
 
   close(): void {

@@ -8,8 +8,8 @@ import { type StoredEvent, stampRecordedAt } from "../format/envelope.ts";
 import type { CommitRecord } from "../format/records.ts";
 import type { StreamHead } from "../format/stream-head.ts";
 import { type ExpectedVersion, satisfies } from "../vocabulary/expected-version.ts";
-import type { PreparedAppend, PreparedCommit } from "./commit.ts";
-import { type RecentEvent, type RecentLog, toRecent } from "./recent-log.ts";
+import type { PreparedCommit } from "./commit.ts";
+import { idKey, type RecentEvent, type RecentLog, toRecent } from "./recent-log.ts";
 import { TermIndex } from "./term-index.ts";
 
 /** A stream that the group writes. */
@@ -19,26 +19,25 @@ export interface StagedStream {
   readonly appended: StoredEvent[];
 }
 
-/** Why a commit cannot be accepted as it stands; whether it repeats an earlier one is looked up afterwards. */
+/**
+ * Why a commit cannot be accepted as it stands; whether it repeats an earlier one is looked up afterwards, among the events
+ * up to position `judgedAt`.
+ */
 export type Conflict =
   | {
       readonly kind: "version";
       readonly streamName: string;
       readonly expectedVersion: ExpectedVersion;
       readonly actualVersion: number;
+      readonly judgedAt: number;
     }
-  | { readonly kind: "match"; readonly position: number };
+  | { readonly kind: "match"; readonly position: number; readonly judgedAt: number };
 
 export type Verdict =
   | { readonly kind: "accepted"; readonly record: CommitRecord }
   | { readonly kind: "replayed"; readonly record: CommitRecord }
   | { readonly kind: "conflict"; readonly conflict: Conflict }
   | { readonly kind: "refused"; readonly error: InvalidArgumentError };
-
-type Repetition =
-  | { readonly kind: "none" }
-  | { readonly kind: "whole"; readonly record: CommitRecord }
-  | { readonly kind: "part" | "broken"; readonly error: InvalidArgumentError };
 
 /** What the judge rests on, read before it begins. */
 export interface JudgedState {
@@ -70,13 +69,11 @@ export class GroupJudge {
   judge(commit: PreparedCommit): Verdict {
     const key = commit.idempotencyKey;
     const known = key === undefined ? undefined : (this.keys.get(key) ?? this.#state.keys.get(key));
-    if (known !== undefined) return { kind: "replayed", record: known };
+    if (known !== undefined) return sameStreams(commit, known);
     const repeated = this.#repeatsRecent(commit);
-    if (repeated.kind === "whole") return { kind: "replayed", record: repeated.record };
-    if (repeated.kind === "broken") return { kind: "refused", error: repeated.error };
+    if (repeated !== undefined) return repeated;
     const conflict = this.#conflictOf(commit);
     if (conflict !== undefined) return { kind: "conflict", conflict };
-    if (repeated.kind === "part") return { kind: "refused", error: repeated.error };
     const record = this.#accept(commit);
     if (key !== undefined) this.keys.set(key, record);
     return { kind: "accepted", record };
@@ -86,49 +83,42 @@ export class GroupJudge {
     return this.staged.get(streamName)?.version ?? this.#state.heads.get(streamName)?.version ?? 0;
   }
 
-  /**
-   * Compares the given ids of appends without an exact expectation with the recent ones. `part`: those are all known, but
-   * the commit has other appends, whose exact expectations must fail if it is a retry.
-   */
-  #repeatsRecent(commit: PreparedCommit): Repetition {
-    const found: (readonly [PreparedAppend, RecentEvent])[] = [];
-    let loose = 0;
-    for (const append of commit.appends) {
-      if (append.expectedVersion !== "any" && append.expectedVersion !== "stream-exists") continue;
-      loose += append.events.length;
-      for (const event of append.events) {
-        const known = event.idGiven ? this.#findGivenId(event.id) : undefined;
-        if (known !== undefined) found.push([append, known]);
+  /** A commit whose ids are all among the recent ones of its streams is a retry; one that repeats some of them is wrong. */
+  #repeatsRecent(commit: PreparedCommit): Verdict | undefined {
+    const found: RecentEvent[] = [];
+    for (const { streamName, events } of commit.appends) {
+      for (const event of events) {
+        const known = event.idGiven ? this.#findGivenId(streamName, event.id) : undefined;
+        if (known !== undefined) found.push(known);
       }
     }
-    if (found.length === 0) return { kind: "none" };
-    const elsewhere = found.find(([append, known]) => append.streamName !== known.streamName);
-    const [, known] = elsewhere ?? found[0] ?? [];
-    const problem = `hold an id that is taken by version ${known?.version} of ${printable(known?.streamName)}: ${printable(known?.givenId)}`;
-    const error = new InvalidArgumentError("events", problem, { outcome: "not-applied" });
-    if (elsewhere !== undefined || found.length < loose) return { kind: "broken", error };
-    return loose < commit.eventCount ? { kind: "part", error } : { kind: "whole", record: recordOf(commit, found) };
+    const [first] = found;
+    if (first === undefined) return undefined;
+    if (found.length === commit.eventCount) return { kind: "replayed", record: recordOf(commit, found) };
+    const taken = `version ${first.version} of ${printable(first.streamName)}: ${printable(first.givenId)}`;
+    return refusal("events", `hold an id that is taken by ${taken}`);
   }
 
-  #findGivenId(id: string): RecentEvent | undefined {
-    return this.#givenIds.get(id) ?? this.#state.recent.findGivenId(id);
+  #findGivenId(streamName: string, id: string): RecentEvent | undefined {
+    return this.#givenIds.get(idKey(streamName, id)) ?? this.#state.recent.findGivenId(streamName, id);
   }
 
   #conflictOf(commit: PreparedCommit): Conflict | undefined {
+    const judgedAt = this.#lastPosition + this.events.length;
     for (const { streamName, expectedVersion } of [...commit.appends, ...commit.checks]) {
       const actualVersion = this.#versionOf(streamName);
       if (!satisfies(expectedVersion, actualVersion))
-        return { kind: "version", streamName, expectedVersion, actualVersion };
+        return { kind: "version", streamName, expectedVersion, actualVersion, judgedAt };
     }
     const position = this.#firstMatch(commit);
-    return position === undefined ? undefined : { kind: "match", position };
+    return position === undefined ? undefined : { kind: "match", position, judgedAt };
   }
 
   #firstMatch(commit: PreparedCommit): number | undefined {
     if (commit.failIfMatch === undefined) return undefined;
     const older = this.#state.olderMatches.get(commit);
     if (older !== undefined) return older;
-    const { filter, afterPosition } = commit.failIfMatch;
+    const { storedFilter: filter, afterPosition } = commit.failIfMatch;
     if (filter === undefined) {
       const last = this.#lastPosition + this.events.length;
       return last > afterPosition ? afterPosition + 1 : undefined;
@@ -151,7 +141,7 @@ export class GroupJudge {
         this.events.push(stored);
         this.recent.push(recent);
         this.#terms.add(position, recent);
-        if (event.idGiven) this.#givenIds.set(event.id, recent);
+        if (event.idGiven) this.#givenIds.set(idKey(streamName, event.id), recent);
       }
       streams.push({ streamName, streamVersion: stream.version });
     }
@@ -169,15 +159,26 @@ export class GroupJudge {
   }
 }
 
+function refusal(argument: string, problem: string): Verdict {
+  return { kind: "refused", error: new InvalidArgumentError(argument, problem, { outcome: "not-applied" }) };
+}
+
+/** The first result of a key, if it was used for a commit to the same streams. */
+function sameStreams(commit: PreparedCommit, record: CommitRecord): Verdict {
+  const names = record.streams.map(({ streamName }) => streamName);
+  const same =
+    names.length === commit.appends.length && commit.appends.every(({ streamName }) => names.includes(streamName));
+  return same
+    ? { kind: "replayed", record }
+    : refusal("idempotencyKey", `was used for a commit to ${printable(names)}`);
+}
+
 /** The result that a commit had when its events were stored. */
-function recordOf(commit: PreparedCommit, found: readonly (readonly [PreparedAppend, RecentEvent])[]): CommitRecord {
-  const last = found.reduce(
-    (latest, [, event]) => (event.position > latest.position ? event : latest),
-    found[0]?.[1] as RecentEvent,
-  );
+function recordOf(commit: PreparedCommit, found: readonly RecentEvent[]): CommitRecord {
   const streams = commit.appends.map(({ streamName }) => {
-    const versions = found.filter(([append]) => append.streamName === streamName).map(([, event]) => event.version);
-    return { streamName, streamVersion: Math.max(...versions) };
+    const versions = found.filter((event) => event.streamName === streamName).map((event) => event.version);
+    return { streamName, streamVersion: versions.reduce((most, version) => Math.max(most, version), 0) };
   });
+  const last = found.reduce((latest, event) => (event.position > latest.position ? event : latest));
   return { position: last.position, recordedAtMs: last.recordedAtMs, streams };
 }

@@ -8,15 +8,17 @@ import { decodeGlobalPage } from "../format/pages.ts";
 import { decodeTimeEntry } from "../format/records.ts";
 import type { KvReader, KvRow } from "../kv/kv.ts";
 import type { Postings } from "./term-index.ts";
+import { BackwardsWindow } from "./window.ts";
 
 /** Pages fetched at once: few at first, so that a short read stays cheap. */
 const rowsAtOnceMin = 2;
 const rowsAtOnceMax = 16;
 /** A read of at most this many events goes through the cache instead of reading ahead. */
 const lookupEventsMax = 512;
-/** Reading backwards goes by windows of positions that double. */
-const windowEventsMin = 256;
 const windowEventsMax = 8_192;
+/** Single events are handed out in lists of at most this many, or about so many bytes. */
+const listEventsMax = 64;
+const listBytesMax = 256 * 1024;
 
 export class LogReader {
   readonly #kv: KvReader;
@@ -25,10 +27,13 @@ export class LogReader {
     this.#kv = kv;
   }
 
-  /** The events from `from` to `to`, page by page. Throws `storage-corrupt` where one is missing. */
-  async *forwards(from: number, to: number): AsyncGenerator<readonly StoredEvent[]> {
+  /**
+   * The events from `from` to `to`, page by page; `count`: how many of them are likely to be taken. Throws
+   * `storage-corrupt` where one is missing.
+   */
+  async *forwards(from: number, to: number, count?: number): AsyncGenerator<readonly StoredEvent[]> {
     if (from > to) return;
-    const purpose = to - from < lookupEventsMax ? "lookup" : "replay";
+    const purpose = Math.min(to - from + 1, count ?? Number.POSITIVE_INFINITY) <= lookupEventsMax ? "lookup" : "replay";
     const cursor = await this.#kv.scan(globalPageSpan(from), purpose);
     try {
       let next = from;
@@ -38,7 +43,7 @@ export class LogReader {
         if (rows.length === 0) throw holeAt(next);
         rowsAtOnce = Math.min(rowsAtOnceMax, rowsAtOnce * 2);
         for (const row of rows) {
-          const events = trim(decodeGlobalPage(row.value), next, to);
+          const events = trim(decodeGlobalPage(row), next, to);
           const [first] = events;
           const last = events.at(-1);
           if (first === undefined || last === undefined) {
@@ -57,26 +62,37 @@ export class LogReader {
   }
 
   /** The events from `to` down to `from`, in lists of descending positions. */
-  async *backwards(from: number, to: number): AsyncGenerator<readonly StoredEvent[]> {
-    let window = windowEventsMin;
+  async *backwards(from: number, to: number, count?: number): AsyncGenerator<readonly StoredEvent[]> {
+    const window = new BackwardsWindow(windowEventsMax, count);
     for (let upper = to; upper >= from; ) {
-      const lower = Math.max(from, upper - window + 1);
+      const lower = Math.max(from, upper - window.events + 1);
       const pages: (readonly StoredEvent[])[] = [];
       for await (const events of this.forwards(lower, upper)) pages.push(events);
+      window.record(pages);
       for (const events of pages.reverse()) yield events.toReversed();
       upper = lower - 1;
-      window = Math.min(windowEventsMax, window * 2);
     }
   }
 
-  /** The events at these ascending positions, list by list; leaps over the pages between them. */
+  /** The events at these ascending positions; leaps over the pages between them. */
   async *at(lists: AsyncIterable<Postings>): AsyncGenerator<readonly StoredEvent[]> {
     const pages = new PageCursor(this.#kv);
     try {
+      let events: StoredEvent[] = [];
+      let bytes = 0;
       for await (const positions of lists) {
-        const events: StoredEvent[] = [];
-        for (const position of positions) events.push(await pages.find(position));
+        for (const position of positions) {
+          const event = await pages.find(position);
+          events.push(event);
+          bytes += event.bytes.length;
+          if (events.length < listEventsMax && bytes < listBytesMax) continue;
+          yield events;
+          events = [];
+          bytes = 0;
+        }
         if (events.length > 0) yield events;
+        events = [];
+        bytes = 0;
       }
     } finally {
       pages.close();
@@ -84,12 +100,17 @@ export class LogReader {
   }
 
   /** As `at`, for lists of descending positions. */
-  async *atDescending(lists: AsyncIterable<Postings>): AsyncGenerator<readonly StoredEvent[]> {
+  async *atDescending(lists: AsyncIterable<Postings>, count?: number): AsyncGenerator<readonly StoredEvent[]> {
+    const window = new BackwardsWindow(listEventsMax, count);
     for await (const positions of lists) {
-      const list = (async function* () {
-        yield positions.toReversed();
-      })();
-      for await (const events of this.at(list)) yield events.toReversed();
+      for (let next = 0; next < positions.length; ) {
+        const some = positions.slice(next, next + window.events).toReversed();
+        next += some.length;
+        const found: (readonly StoredEvent[])[] = [];
+        for await (const events of this.at(listsOf(some))) found.push(events);
+        window.record(found);
+        yield found.flat().reverse();
+      }
     }
   }
 
@@ -101,9 +122,9 @@ export class LogReader {
     let upper = lastPosition + 1;
     let lower = 1;
     const later = await this.#firstRow(minute + 1);
-    if (later !== undefined) upper = Math.min(upper, decodeTimeEntry(later.value));
+    if (later !== undefined) upper = Math.min(upper, decodeTimeEntry(later));
     const same = await this.#firstRow(minute);
-    if (same !== undefined && minuteOfTimeKey(same.key) === minute) lower = decodeTimeEntry(same.value);
+    if (same !== undefined && minuteOfTimeKey(same.key) === minute) lower = decodeTimeEntry(same);
     // The first position in [lower, upper] that is later than the time.
     while (lower < upper) {
       const middle = Math.floor((lower + upper) / 2);
@@ -159,10 +180,14 @@ class PageCursor {
     for (;;) {
       const [row] = await this.#cursor.next(1);
       if (row === undefined) throw holeAt(position);
-      this.#page = decodeGlobalPage(row.value);
+      this.#page = decodeGlobalPage(row);
       if ((this.#page.at(-1)?.position ?? 0) >= position) return;
     }
   }
+}
+
+async function* listsOf(positions: Postings): AsyncGenerator<Postings> {
+  yield positions;
 }
 
 function trim(events: readonly StoredEvent[], from: number, to: number): readonly StoredEvent[] {

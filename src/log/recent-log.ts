@@ -12,7 +12,7 @@ import { categoryOf } from "../vocabulary/names.ts";
 import { type Postings, TermIndex } from "./term-index.ts";
 
 /** Ids of at least this many of the newest events are remembered (and at most a segment more). */
-export const recentSegmentsMin = 8;
+export const recentSegmentsMin = 10;
 export const recentEventsMin: number = recentSegmentsMin * indexSegmentSize;
 /** The most bytes of encoded events that stay for live subscribers. */
 export const recentBytesMax: number = 8 * 1024 * 1024;
@@ -29,6 +29,11 @@ export interface RecentEvent extends EventSummary {
   recorded: readonly RecordedEvent[] | undefined;
   /** The id, where the caller chose it. */
   readonly givenId: string | undefined;
+}
+
+/** Ids are those of a stream: two sources may well use the same. */
+export function idKey(streamName: string, id: string): string {
+  return `${streamName.length}:${streamName}${id}`;
 }
 
 interface Segment {
@@ -105,7 +110,7 @@ export class RecentLog {
       }
       last.events.push(event);
       last.terms.add(event.position, event);
-      if (event.givenId !== undefined) this.#ids.set(event.givenId, event);
+      if (event.givenId !== undefined) this.#ids.set(idKey(event.streamName, event.givenId), event);
       this.#bytes += event.stored?.bytes.length ?? 0;
       this.#lastPosition = event.position;
     }
@@ -121,9 +126,9 @@ export class RecentLog {
     return start === undefined ? undefined : events?.[position - start];
   }
 
-  /** The event that a caller stored under this id, if it is recent. */
-  findGivenId(id: string): RecentEvent | undefined {
-    return this.#ids.get(id);
+  /** The event that a caller stored in the stream under this id, if it is recent. */
+  findGivenId(streamName: string, id: string): RecentEvent | undefined {
+    return this.#ids.get(idKey(streamName, id));
   }
 
   /** Positions after `afterPosition`, at most `toPosition`, that match; both within what is here. */
@@ -151,7 +156,8 @@ export class RecentLog {
       const oldest = this.#segments[0];
       if (oldest === undefined || (oldest.segment + 1) * indexSegmentSize > indexedTo) return;
       for (const event of oldest.events) {
-        if (event.givenId !== undefined && this.#ids.get(event.givenId) === event) this.#ids.delete(event.givenId);
+        const key = event.givenId === undefined ? undefined : idKey(event.streamName, event.givenId);
+        if (key !== undefined && this.#ids.get(key) === event) this.#ids.delete(key);
         this.#bytes -= event.stored?.bytes.length ?? 0;
       }
       this.#segments.shift();

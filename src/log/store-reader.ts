@@ -1,7 +1,7 @@
 /** The reads of a store, up to a limit: what is durable when the read begins, or the moment that a view is frozen at. */
 
 import { InvalidArgumentError } from "../errors.ts";
-import type { StoredEvent } from "../format/envelope.ts";
+import { recordedAtMsOf, type StoredEvent } from "../format/envelope.ts";
 import { streamHeadKey, streamHeadSpan, streamNameOfHeadKey } from "../format/key-families.ts";
 import type { LogEnd } from "../format/records.ts";
 import { decodeStreamHead, type StreamHead } from "../format/stream-head.ts";
@@ -65,13 +65,13 @@ export class StoreReader {
   }
 
   /** The position that a moment stands for, as far as the log reaches now. */
-  async positionAt(time: Date): Promise<number> {
-    return await this.#log.positionAt(time.getTime(), this.#options.end().lastPosition);
+  async positionAt(timeMs: number): Promise<number> {
+    return await this.#log.positionAt(timeMs, this.#options.end().lastPosition);
   }
 
   /** The events from `from` to `to` that match, ready for use. `filter` is what the caller gave, checked. */
   async *read(from: number, to: number, filter: CheckedFilter, signal?: AbortSignal): AsyncGenerator<RecordedEvent> {
-    yield* this.#recorded(this.#stored(from, to, filter, false), filter, undefined, signal);
+    yield* this.#recorded(this.#stored(from, to, filter, false, undefined), filter, undefined, signal);
   }
 
   /** The events of one stream from version `from` to `to`, which it must have. */
@@ -96,12 +96,10 @@ export class StoreReader {
       if (head === undefined) return;
       const version = await this.#streams.versionAt(head, position);
       if (backwards) {
-        yield* this.#streams.backwards(head, 1, Math.min(fromVersion ?? version, version));
-        return;
+        yield* this.#streams.backwards(head, 1, Math.min(fromVersion ?? version, version), count);
+      } else {
+        yield* this.#streams.forwards(head, fromVersion ?? 1, version, count);
       }
-      const from = fromVersion ?? 1;
-      const to = count === undefined ? version : Math.min(version, from + count - 1);
-      yield* this.#streams.forwards(head, from, to);
     }.call(this);
     return this.#recorded(lists, undefined, count, signal);
   }
@@ -115,20 +113,17 @@ export class StoreReader {
     const signal = checkSignal(given.signal);
     const lists = async function* (this: StoreReader): StoredLists {
       const last = await limit();
-      if (backwards) yield* this.#stored(1, Math.min(fromPosition ?? last, last), filter, true);
-      else {
-        const from = fromPosition ?? 1;
-        const to = count === undefined || filter !== undefined ? last : Math.min(last, from + count - 1);
-        yield* this.#stored(from, to, filter, false);
-      }
+      if (backwards) yield* this.#stored(1, Math.min(fromPosition ?? last, last), filter, true, count);
+      else yield* this.#stored(fromPosition ?? 1, last, filter, false, count);
     }.call(this);
     return this.#recorded(lists, filter, count, signal);
   }
 
-  #stored(from: number, to: number, filter: CheckedFilter, backwards: boolean): StoredLists {
+  #stored(from: number, to: number, filter: CheckedFilter, backwards: boolean, count: number | undefined): StoredLists {
     const stored = this.#options.registry.storedFilter(filter);
-    if (stored === undefined) return backwards ? this.#log.backwards(from, to) : this.#log.forwards(from, to);
-    if (backwards) return this.#log.atDescending(this.#matchingBackwards(stored, from, to));
+    if (stored === undefined)
+      return backwards ? this.#log.backwards(from, to, count) : this.#log.forwards(from, to, count);
+    if (backwards) return this.#log.atDescending(this.#matchingBackwards(stored, from, to), count);
     return this.#log.at(this.#matching(stored, from, to));
   }
 
@@ -171,9 +166,10 @@ export class StoreReader {
           if (!registry.passes(filter, event)) continue;
           yield event;
           left -= 1;
-          if (left <= 0) return;
           signal?.throwIfAborted();
         }
+        // Behind all parts of a split event: whoever goes on from the next position would miss the rest of them.
+        if (left <= 0) return;
       }
     }
   }
@@ -197,7 +193,7 @@ export class StoreReader {
     if (version === 0) return undefined;
     const [last] = await this.streamRange(head.streamName, version, version);
     if (last === undefined) return undefined;
-    return { ...common, version, lastPosition: last.position, lastRecordedAt: new Date(last.bytes.readUIntLE(1, 6)) };
+    return { ...common, version, lastPosition: last.position, lastRecordedAt: new Date(recordedAtMsOf(last.bytes)) };
   }
 
   #listStreams(options: unknown, limit: () => Promise<number>): AsyncGenerator<StreamInfo> {

@@ -9,11 +9,11 @@ import { streamPageSpan } from "../format/key-families.ts";
 import { decodeStreamPage } from "../format/pages.ts";
 import type { StreamHead } from "../format/stream-head.ts";
 import type { KvReader } from "../kv/kv.ts";
+import { BackwardsWindow } from "./window.ts";
 
 const rowsAtOnceMin = 4;
 const rowsAtOnceMax = 32;
 const lookupEventsMax = 512;
-const windowEventsMin = 256;
 const windowEventsMax = 4_096;
 
 export class StreamReader {
@@ -23,26 +23,26 @@ export class StreamReader {
     this.#kv = kv;
   }
 
-  /** The events of versions `from` to `to`, in lists. `to` is at most the head's version. */
-  async *forwards(head: StreamHead, from: number, to: number): AsyncGenerator<readonly StoredEvent[]> {
+  /** The events of versions `from` to `to`, in lists; `count`: how many of them are likely to be taken. */
+  async *forwards(head: StreamHead, from: number, to: number, count?: number): AsyncGenerator<readonly StoredEvent[]> {
     const pagedTo = head.version - head.tail.length;
-    if (from <= pagedTo) yield* this.#pages(head, Math.max(1, from), Math.min(to, pagedTo));
+    if (from <= pagedTo) yield* this.#pages(head, Math.max(1, from), Math.min(to, pagedTo), count);
     const newest = head.tail.filter((event) => event.version >= from && event.version <= to);
     if (newest.length > 0) yield newest;
   }
 
   /** The same from `to` down to `from`. */
-  async *backwards(head: StreamHead, from: number, to: number): AsyncGenerator<readonly StoredEvent[]> {
+  async *backwards(head: StreamHead, from: number, to: number, count?: number): AsyncGenerator<readonly StoredEvent[]> {
     const newest = head.tail.filter((event) => event.version >= from && event.version <= to);
     if (newest.length > 0) yield newest.toReversed();
-    let window = windowEventsMin;
+    const window = new BackwardsWindow(windowEventsMax, count);
     for (let upper = Math.min(to, head.version - head.tail.length); upper >= from; ) {
-      const lower = Math.max(from, upper - window + 1);
+      const lower = Math.max(from, upper - window.events + 1);
       const lists: (readonly StoredEvent[])[] = [];
       for await (const events of this.#pages(head, lower, upper)) lists.push(events);
+      window.record(lists);
       for (const events of lists.reverse()) yield events.toReversed();
       upper = lower - 1;
-      window = Math.min(windowEventsMax, window * 2);
     }
   }
 
@@ -67,10 +67,10 @@ export class StreamReader {
     throw missing(head.streamName, version);
   }
 
-  async *#pages(head: StreamHead, from: number, to: number): AsyncGenerator<readonly StoredEvent[]> {
+  async *#pages(head: StreamHead, from: number, to: number, count?: number): AsyncGenerator<readonly StoredEvent[]> {
     if (from > to) return;
     const { streamName } = head;
-    const purpose = to - from < lookupEventsMax ? "lookup" : "replay";
+    const purpose = Math.min(to - from + 1, count ?? Number.POSITIVE_INFINITY) <= lookupEventsMax ? "lookup" : "replay";
     const cursor = await this.#kv.scan(streamPageSpan(streamName, from), purpose);
     try {
       let next = from;
@@ -80,9 +80,7 @@ export class StreamReader {
         if (rows.length === 0) throw missing(streamName, next);
         rowsAtOnce = Math.min(rowsAtOnceMax, rowsAtOnce * 2);
         for (const row of rows) {
-          const events = decodeStreamPage(streamName, row.value).filter(
-            ({ version }) => version >= next && version <= to,
-          );
+          const events = decodeStreamPage(streamName, row).filter(({ version }) => version >= next && version <= to);
           const last = events.at(-1);
           if (last === undefined || events[0]?.version !== next) throw missing(streamName, next);
           next = last.version + 1;

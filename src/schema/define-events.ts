@@ -73,9 +73,12 @@ export interface Split {
 
 /**
  * Returned by an upcaster, it turns one stored event into several (or none). All parts keep the stored event's id, version
- * and position. Their types must be named in `splitsInto`.
+ * and position, and say by `part` which of them they are. Their types must be named in `splitsInto`.
  */
 export function split(parts: readonly SplitPart[]): Split {
+  if (!Array.isArray(parts) || parts.some((part) => typeof part?.type !== "string" || part.data === undefined)) {
+    throw new InvalidArgumentError("parts", "must be a list of { type, data }");
+  }
   return { [splitParts]: parts };
 }
 
@@ -120,9 +123,19 @@ export function event<Schema extends StandardSchemaV1>(options: EventOptions<Sch
     version,
     ...(options.tags === undefined ? {} : { tags: options.tags }),
     upcast,
-    splitsInto: (options.splitsInto ?? []).map((name, index) => checkName(name, `event.splitsInto[${index}]`)),
-    formerNames: (options.formerNames ?? []).map((name, index) => checkName(name, `event.formerNames[${index}]`)),
+    splitsInto: names(options.splitsInto, "event.splitsInto").map((name, index) =>
+      checkName(name, `event.splitsInto[${index}]`),
+    ),
+    formerNames: names(options.formerNames, "event.formerNames").map((name, index) =>
+      checkName(name, `event.formerNames[${index}]`),
+    ),
   };
+}
+
+function names(value: unknown, argument: string): readonly string[] {
+  if (value === undefined) return [];
+  if (Array.isArray(value)) return value;
+  throw new InvalidArgumentError(argument, `must be a list, not ${printable(value)}`);
 }
 
 /**

@@ -53,8 +53,8 @@ function pathOf(root: string, path: StandardSchemaV1.Issue["path"]): string {
 export class EventRegistry {
   /** By category, then by stored name: the type's own and its former ones. */
   readonly #categories = new Map<string, Map<string, RegisteredType>>();
-  /** For each type, the names under which events are stored that may be read as it. */
-  readonly #storedNames = new Map<string, Set<string>>();
+  /** By category, then by type: the names under which events are stored that may be read as it. Only where there are others. */
+  readonly #storedNames = new Map<string, Map<string, Set<string>>>();
   readonly #ids: IdSource;
 
   constructor(definitions: readonly EventDefinitions[], ids: IdSource) {
@@ -68,8 +68,8 @@ export class EventRegistry {
         const entry: RegisteredType = { type, definition, validate: (value) => standard.validate(value) };
         for (const name of [type, ...definition.formerNames]) {
           registered.set(name, entry);
-          this.#noteStoredName(type, name);
-          for (const part of definition.splitsInto) this.#noteStoredName(part, name);
+          if (name !== type) this.#noteStoredName(category, type, name);
+          for (const part of definition.splitsInto) this.#noteStoredName(category, part, name);
         }
       }
       for (const { definition, type } of registered.values()) {
@@ -121,13 +121,22 @@ export class EventRegistry {
     return this.#upcast(stored, decoded, registered);
   }
 
-  /** The same filter over the names that events were stored with. What it finds still has to pass the filter itself. */
+  /**
+   * The same filter over the names that events were stored with. It may match more than the filter itself, where a stored
+   * event was renamed or may split, so what is found still has to pass that.
+   */
   storedFilter(filter: CheckedFilter): CheckedFilter {
     if (this.#storedNames.size === 0) return filter;
-    return filter?.map((clause): FilterClause => {
-      if (clause.types === undefined) return clause;
-      const names = clause.types.flatMap((type) => [type, ...(this.#storedNames.get(type) ?? [])]);
-      return { ...clause, types: [...new Set(names)] };
+    return filter?.flatMap((clause) => [clause, ...this.#underOtherNames(clause)]);
+  }
+
+  /** For each category in which the types of a clause have other names: the clause for those. */
+  #underOtherNames({ types, categories, tags }: FilterClause): readonly FilterClause[] {
+    if (types === undefined) return [];
+    return [...this.#storedNames].flatMap(([category, byType]) => {
+      const names = [...new Set(types.flatMap((type) => [...(byType.get(type) ?? [])]))];
+      if (names.length === 0 || categories?.includes(category) === false) return [];
+      return [{ types: names, categories: [category], ...(tags === undefined ? {} : { tags }) }];
     });
   }
 
@@ -137,9 +146,9 @@ export class EventRegistry {
     return matches(filter, { type: event.type, category: categoryOf(event.streamName), tags: event.tags });
   }
 
-  #noteStoredName(type: string, storedName: string): void {
-    const names = this.#storedNames.get(type) ?? new Set();
-    this.#storedNames.set(type, names.add(storedName));
+  #noteStoredName(category: string, type: string, storedName: string): void {
+    const byType = this.#storedNames.get(category) ?? new Map<string, Set<string>>();
+    this.#storedNames.set(category, byType.set(type, (byType.get(type) ?? new Set()).add(storedName)));
   }
 
   #typeFor(streamName: string, event: NewEvent, argument: string): RegisteredType | undefined {
@@ -185,6 +194,12 @@ export class EventRegistry {
       } catch (cause) {
         throw unreadable(`the upcaster of schema version ${from} threw`, cause);
       }
+      if (data === undefined || data instanceof Promise) {
+        if (data instanceof Promise) data.catch(() => {});
+        throw unreadable(
+          `the upcaster of schema version ${from} returned ${data === undefined ? "nothing" : "a promise"}`,
+        );
+      }
       const parts = partsOf(data);
       if (parts !== undefined) return this.#splitInto(parts, stored, decoded, registered, unreadable);
     }
@@ -199,12 +214,13 @@ export class EventRegistry {
     unreadable: (problem: string) => UnreadableEventError,
   ): readonly RecordedEvent[] {
     const types = this.#categories.get(categoryOf(stored.streamName));
-    return parts.map((part) => {
+    return parts.map((part, index) => {
       const target = types?.get(part.type);
       if (target === undefined || !registered.definition.splitsInto.includes(part.type)) {
         throw unreadable(`its upcaster split it into ${printable(part.type)}, which splitsInto does not name`);
       }
-      return recorded(stored, decoded, part.type, target.definition.version, part.data);
+      const event = recorded(stored, decoded, part.type, target.definition.version, part.data);
+      return { ...event, part: { index, count: parts.length } };
     });
   }
 }
@@ -230,7 +246,9 @@ function checkShape(event: unknown, argument: string): asserts event is NewEvent
 
 function checkMetadata(metadata: unknown, argument: string, refuse: (path: string, problem: string) => never): void {
   if (metadata === undefined) return;
-  if (typeof metadata !== "object" || metadata === null || Array.isArray(metadata)) {
+  const prototype: unknown =
+    typeof metadata === "object" && metadata !== null ? Object.getPrototypeOf(metadata) : undefined;
+  if (prototype !== Object.prototype && (prototype !== null || typeof metadata !== "object")) {
     refuse(argument, `must be an object, not ${printable(metadata)}`);
   }
   for (const key of metadataStrings) {

@@ -1,7 +1,7 @@
 /** Opens a store and puts its parts together. Data goes one way: face, schema, commit pipeline, format, kv; and back. */
 
 import { InvalidArgumentError, printable, StorageUnavailableError, StoreClosedError } from "../errors.ts";
-import type { KeyValueStore } from "../kv/kv.ts";
+import type { KeyValueStore, KvStatus } from "../kv/kv.ts";
 import { openMemoryKv } from "../kv/memory-kv.ts";
 import { parseStoreUrl, type S3Options } from "../kv/object-store.ts";
 import { openSlateKv } from "../kv/slatedb-kv.ts";
@@ -54,10 +54,13 @@ const optionNames = [
   "clock",
   "ids",
 ] as const;
+const appendOptionNames = ["expectedVersion", "failIfMatch", "idempotencyKey", "signal"];
 const s3OptionNames = ["endpoint", "region", "accessKeyId", "secretAccessKey", "sessionToken", "createBucket"];
 
 const commitTimeoutMsDefault = 30_000;
 const commitLingerMsMax = 10_000;
+/** What a timer can hold. */
+const millisecondsMax = 2 ** 31 - 1;
 
 function warn(error: unknown): void {
   process.emitWarning(error instanceof Error ? error : String(error), { type: "StrataHandlerError" });
@@ -68,7 +71,11 @@ function checkDefinitions(events: unknown): readonly EventDefinitions[] {
   if (!Array.isArray(events))
     throw new InvalidArgumentError("events", `must be a list of defineEvents(...), not ${printable(events)}`);
   for (const [index, definitions] of events.entries()) {
-    if (typeof definitions?.category !== "string" || typeof definitions?.types !== "object") {
+    if (
+      typeof definitions?.category !== "string" ||
+      typeof definitions?.types !== "object" ||
+      definitions.types === null
+    ) {
       throw new InvalidArgumentError(`events[${index}]`, "must be made by defineEvents(...)");
     }
   }
@@ -109,6 +116,9 @@ function checkSettings(options: Omit<OpenOptions<EventDefinitions>, "url">): Set
   const lingerMs = checkInteger(options.commitLingerMs, "commitLingerMs", 0) ?? 0;
   if (lingerMs > commitLingerMsMax)
     throw new InvalidArgumentError("commitLingerMs", `must be at most ${commitLingerMsMax}, not ${lingerMs}`);
+  const timeoutMs = checkInteger(options.commitTimeoutMs, "commitTimeoutMs", 1) ?? commitTimeoutMsDefault;
+  if (timeoutMs > millisecondsMax)
+    throw new InvalidArgumentError("commitTimeoutMs", `must be at most ${millisecondsMax}, not ${timeoutMs}`);
   if (options.onError !== undefined && typeof options.onError !== "function") {
     throw new InvalidArgumentError("onError", `must be a function, not ${printable(options.onError)}`);
   }
@@ -117,7 +127,7 @@ function checkSettings(options: Omit<OpenOptions<EventDefinitions>, "url">): Set
     clock: options.clock ?? systemClock,
     ids,
     lingerMs,
-    timeoutMs: checkInteger(options.commitTimeoutMs, "commitTimeoutMs", 1) ?? commitTimeoutMsDefault,
+    timeoutMs,
     idempotencyWindowMs:
       checkInteger(options.idempotencyWindowMs, "idempotencyWindowMs", 1) ?? idempotencyWindowMsDefault,
     onError: options.onError ?? warn,
@@ -148,7 +158,8 @@ async function assemble<Definitions extends EventDefinitions>(
   const lastPosition = (): number => pipeline.end.lastPosition;
   const assertReadable = (): void => assertOpen(kv);
   const reader = new StoreReader({ kv, registry, heads, recent, end: durableEnd, assertReadable });
-  const subscriptions = new Subscriptions({ reader, registry, recent, lastPosition, status: () => kv.status() });
+  const status = (): KvStatus => statusOf(kv, pipeline);
+  const subscriptions = new Subscriptions({ reader, registry, recent, lastPosition, status });
   const pipeline: CommitPipeline = new CommitPipeline({
     kv,
     clock,
@@ -159,10 +170,17 @@ async function assemble<Definitions extends EventDefinitions>(
     end,
     lingerMs: settings.lingerMs,
     timeoutMs: settings.timeoutMs,
-    explain: (commit, conflict) => explainConflict(commit, conflict, { reader, registry, recent, lastPosition }),
+    explain: (commit, conflict) => explainConflict(commit, conflict, { reader, registry }),
     onDurable: () => subscriptions.notify(),
+    onStopped: () => subscriptions.notify(),
   });
-  const bus = new EventBus({ subscriptions, registry, lastPosition, onError: settings.onError });
+  const bus = new EventBus({
+    subscriptions,
+    registry,
+    lastPosition,
+    onError: settings.onError,
+    hasStopped: () => status().state !== "open",
+  });
   return face<Definitions>({ kv, settings, reader, subscriptions, bus, pipeline });
 }
 
@@ -182,20 +200,23 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
   const store: EventStore = {
     ...reader.view<never>(async () => pipeline.end.lastPosition),
     append: async (streamName, events, options) => {
-      const { expectedVersion, ...rest } = checkOptions(options, [
-        "expectedVersion",
-        "failIfMatch",
-        "idempotencyKey",
-        "signal",
-      ]);
+      const { expectedVersion, ...rest } = checkOptions(options, appendOptionNames, "options", {
+        outcome: "not-applied",
+      });
       const request = { appends: [{ streamName, events, expectedVersion }], ...rest };
       const { record, replayed } = await pipeline.submit(prepareCommit(request, registry, true));
       const streamVersion = record.streams.find((stream) => stream.streamName === streamName)?.streamVersion ?? 0;
       return { streamVersion, position: record.position, recordedAt: new Date(record.recordedAtMs), replayed };
     },
     commit: async (request) => commitResult(await pipeline.submit(prepareCommit(request, registry, false))),
-    subscribe: (options) => subscriptions.subscribe(options),
-    on: (filter, handler) => bus.on(filter, handler),
+    subscribe: (options) => {
+      assertOpen(kv);
+      return subscriptions.subscribe(options);
+    },
+    on: (filter, handler) => {
+      assertOpen(kv);
+      return bus.on(filter, handler);
+    },
     asOf: (when) => asOf(when, reader, pipeline),
     health: () => health(kv, pipeline, closing !== undefined),
     stats: () => ({ commits: pipeline.stats(), storage: kv.stats() }),
@@ -214,6 +235,13 @@ function assertOpen(kv: KeyValueStore): void {
   if (status.state !== "open") throw status.error;
 }
 
+/** The storage's state, and failed where the fate of a group is unknown. */
+function statusOf(kv: KeyValueStore, pipeline: CommitPipeline): KvStatus {
+  const status = kv.status();
+  const failure = pipeline.failure;
+  return status.state === "open" && failure !== undefined ? { state: "failed", error: failure } : status;
+}
+
 function commitResult({ record, replayed }: SettledCommit): Awaited<ReturnType<EventStore["commit"]>> {
   return { streams: record.streams, position: record.position, recordedAt: new Date(record.recordedAtMs), replayed };
 }
@@ -221,10 +249,11 @@ function commitResult({ record, replayed }: SettledCommit): Awaited<ReturnType<E
 function asOf(when: unknown, reader: StoreReader, pipeline: CommitPipeline): EventReader {
   const { lastPosition } = pipeline.end;
   if (when instanceof Date && !Number.isNaN(when.getTime())) {
-    // Looked up once, so that the view stays where it is.
-    let position: Promise<number> | undefined;
-    return reader.view<never>(() => {
-      position ??= reader.positionAt(when).then((found) => Math.min(found, lastPosition));
+    // Looked up once, so that the view stays where it is; the caller's Date may change.
+    const timeMs = when.getTime();
+    let position: number | undefined;
+    return reader.view<never>(async () => {
+      position ??= Math.min(await reader.positionAt(timeMs), lastPosition);
       return position;
     });
   }
@@ -236,22 +265,21 @@ function asOf(when: unknown, reader: StoreReader, pipeline: CommitPipeline): Eve
 }
 
 function health(kv: KeyValueStore, pipeline: CommitPipeline, closed: boolean): StoreHealth {
-  const status = kv.status();
+  const status = statusOf(kv, pipeline);
   const common = { lastPosition: pipeline.end.lastPosition, queued: pipeline.stats().queued };
   if (closed || status.state === "closed") return { state: "closed", ...common };
   if (status.state !== "open") return { state: status.state, error: status.error, ...common };
-  if (pipeline.failure !== undefined) return { state: "failed", error: pipeline.failure, ...common };
   return { state: pipeline.stalled ? "stalled" : "open", ...common };
 }
 
 async function close({ kv, settings, subscriptions, pipeline }: Parts): Promise<void> {
+  subscriptions.end();
   try {
     await withDeadline(pipeline.close(), settings.timeoutMs, "The commits under way");
   } catch (error) {
     if (!(error instanceof DeadlineExpired)) throw error;
     throw new StorageUnavailableError("The storage did not confirm the commits that were under way", { cause: error });
   } finally {
-    subscriptions.close();
     await kv.close();
   }
 }

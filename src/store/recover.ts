@@ -12,6 +12,7 @@ import {
 import {
   decodeLogEnd,
   decodeStoreHeader,
+  emptyLogEnd,
   encodeLogEnd,
   encodeStoreHeader,
   formatVersion,
@@ -29,17 +30,11 @@ export interface Recovered {
   readonly recent: RecentLog;
 }
 
-const emptyEnd: LogEnd = { lastPosition: 0, lastRecordedAtMs: 0, indexedTo: 0 };
-
 /** Reads what is there, or makes a new store where there is nothing at all. */
 export async function recover(kv: KeyValueStore, clock: Clock, ids: IdSource): Promise<Recovered> {
   const [headerBytes, endBytes] = await kv.getMany([storeHeaderKey, logEndKey]);
   if (headerBytes === undefined) return await create(kv, clock, ids);
   const header = decodeStoreHeader(headerBytes);
-  if (header.formatVersion > formatVersion) {
-    const versions = `${header.formatVersion}, and this version reads up to ${formatVersion}`;
-    throw new StorageCorruptError(`The store was written by a newer version of Strata: its format is ${versions}`);
-  }
   if (endBytes === undefined) throw new StorageCorruptError("The store has a header and no end of the log");
   const end = decodeLogEnd(endBytes);
   return { storeId: header.storeId, end, recent: await recall(kv, end) };
@@ -54,14 +49,14 @@ async function create(kv: KeyValueStore, clock: Clock, ids: IdSource): Promise<R
   const header = { formatVersion, storeId, createdAtMs: clock.now(), families: familyNames };
   await kv.write([
     { kind: "put", key: storeHeaderKey, value: encodeStoreHeader(header) },
-    { kind: "put", key: logEndKey, value: encodeLogEnd(emptyEnd) },
+    { kind: "put", key: logEndKey, value: encodeLogEnd(emptyLogEnd) },
   ]);
-  return { storeId, end: emptyEnd, recent: new RecentLog(0) };
+  return { storeId, end: emptyLogEnd, recent: new RecentLog(0) };
 }
 
 /** The newest events: all that the index does not hold yet, and as many as ids are remembered for. */
 async function recall(kv: KeyValueStore, end: LogEnd): Promise<RecentLog> {
-  const remembered = (segmentOf(Math.max(1, end.lastPosition)) - recentSegmentsMin + 1) * indexSegmentSize;
+  const remembered = (segmentOf(Math.max(1, end.lastPosition)) - recentSegmentsMin) * indexSegmentSize;
   const before = Math.max(0, Math.min(end.indexedTo, remembered));
   const recent = new RecentLog(before);
   for await (const events of new LogReader(kv).forwards(before + 1, end.lastPosition)) {

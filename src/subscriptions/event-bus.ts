@@ -5,6 +5,7 @@
 
 import { InvalidArgumentError, printable, UnreadableEventError } from "../errors.ts";
 import { causedBy } from "../runtime/causation.ts";
+import { pause } from "../runtime/deadline.ts";
 import type { EventRegistry } from "../schema/registry.ts";
 import type { RecordedEvent } from "../vocabulary/event.ts";
 import { type CheckedFilter, checkFilter, matches } from "../vocabulary/filter.ts";
@@ -23,7 +24,13 @@ export interface EventBusOptions {
   readonly registry: EventRegistry;
   readonly lastPosition: () => number;
   readonly onError: (error: unknown) => void;
+  /** Whether the store is closed, or must be opened again. */
+  readonly hasStopped: () => boolean;
 }
+
+/** How long to wait before a failed read is tried again, at first and at most. */
+const retryMs = 50;
+const retryMsMax = 5_000;
 
 export class EventBus {
   readonly #options: EventBusOptions;
@@ -56,19 +63,33 @@ export class EventBus {
     };
   }
 
+  /** Follows the log for all handlers; what fails is reported, and tried again, for as long as there is a store to read. */
   async #run(from: number, signal: AbortSignal): Promise<void> {
-    for (let next: number | undefined = from; next !== undefined; ) next = await this.#follow(next, signal);
+    let next = from;
+    for (let failures = 0; !signal.aborted; failures += 1) {
+      try {
+        for await (const event of this.#options.subscriptions.follow(next, undefined, signal)) {
+          this.#deliver(event);
+          // The parts of a split event come together, so the next position may wait until they are through.
+          if (event.part === undefined || event.part.index + 1 === event.part.count) next = event.position + 1;
+          failures = 0;
+        }
+        break;
+      } catch (error) {
+        this.#report(error);
+        if (error instanceof UnreadableEventError) next = error.position + 1;
+        else if (this.#options.hasStopped()) break;
+        else await pause(Math.min(retryMsMax, retryMs * 2 ** failures), signal);
+      }
+    }
     if (this.#stop?.signal === signal) this.#stop = undefined;
   }
 
-  /** Delivers until the end; answers where to go on behind an event that cannot be read. */
-  async #follow(from: number, signal: AbortSignal): Promise<number | undefined> {
+  #report(error: unknown): void {
     try {
-      for await (const event of this.#options.subscriptions.follow(from, undefined, signal)) this.#deliver(event);
-      return undefined;
-    } catch (error) {
       this.#options.onError(error);
-      return error instanceof UnreadableEventError ? error.position + 1 : undefined;
+    } catch {
+      // There is nobody left to tell.
     }
   }
 
@@ -79,9 +100,9 @@ export class EventBus {
       if (event.position <= after || !matches(filter, shape)) continue;
       try {
         const result = causedBy(cause, () => handler(event));
-        if (result instanceof Promise) result.catch(this.#options.onError);
+        if (result instanceof Promise) result.catch((error: unknown) => this.#report(error));
       } catch (error) {
-        this.#options.onError(error);
+        this.#report(error);
       }
     }
   }

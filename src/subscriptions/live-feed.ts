@@ -17,9 +17,13 @@ export class LiveFeed {
   notify(): void {
     const waiting = [...this.#waiting];
     this.#waiting.clear();
+    this.#stopTimer();
+    for (const wake of waiting) wake();
+  }
+
+  #stopTimer(): void {
     clearInterval(this.#timer);
     this.#timer = undefined;
-    for (const wake of waiting) wake();
   }
 
   /** Resolves at the next notice, or when the signal is aborted. */
@@ -31,6 +35,7 @@ export class LiveFeed {
       };
       const onAbort = (): void => {
         this.#waiting.delete(wake);
+        if (this.#waiting.size === 0) this.#stopTimer();
         resolve();
       };
       this.#waiting.add(wake);

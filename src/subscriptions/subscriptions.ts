@@ -41,8 +41,8 @@ export class Subscriptions {
     this.#feed.notify();
   }
 
-  /** Ends all subscriptions. */
-  close(): void {
+  /** Ends all subscriptions, with the event that each has at hand. */
+  end(): void {
     this.#closed = true;
     this.#feed.notify();
   }
@@ -50,7 +50,20 @@ export class Subscriptions {
   subscribe(options: unknown): AsyncGenerator<RecordedEvent> {
     const given = checkOptions(options, ["from", "filter", "signal"]);
     const filter = checkFilter(given.filter);
-    return this.follow(this.#start(given.from), filter, checkSignal(given.signal));
+    const signal = checkSignal(given.signal);
+    const left = new AbortController();
+    const events = this.follow(
+      this.#start(given.from),
+      filter,
+      signal === undefined ? left.signal : AbortSignal.any([signal, left.signal]),
+    );
+    // Leaving the loop must not wait for the next event.
+    const leave = events.return.bind(events);
+    events.return = (value) => {
+      left.abort();
+      return leave(value);
+    };
+    return events;
   }
 
   /** The events from position `from` on that match, and those to come. */
@@ -74,9 +87,15 @@ export class Subscriptions {
         }
         continue;
       }
-      for await (const event of reader.read(next, last, filter)) {
-        yield event;
-        if (ended()) return;
+      try {
+        for await (const event of reader.read(next, last, filter)) {
+          yield event;
+          if (ended()) return;
+        }
+      } catch (error) {
+        // Closed under a read: that is an end, too.
+        if (this.#closed) return;
+        throw error;
       }
       next = last + 1;
     }

@@ -45,6 +45,11 @@ export interface RecordedEvent<Type extends string = string, Data = unknown> {
   readonly recordedAt: Date;
   readonly occurredAt?: Date;
   readonly data: Data;
+  /**
+   * Where an upcaster split one stored event into several: which of them this is, from 0. They share id, version and
+   * position, so a checkpoint is taken behind the last one, where `index + 1` is `count`.
+   */
+  readonly part?: { readonly index: number; readonly count: number };
   readonly metadata: EventMetadata;
   readonly tags: readonly string[];
 }

@@ -56,7 +56,16 @@ function checkClause(value: unknown, argument: string): FilterClause {
   };
 }
 
-export function checkFilter(filter: unknown, argument = "filter"): CheckedFilter {
+/** All names in a filter. */
+export function namesOf(filter: CheckedFilter): readonly string[] {
+  return (filter ?? []).flatMap(({ types, categories, tags }) => [
+    ...(types ?? []),
+    ...(categories ?? []),
+    ...(tags ?? []),
+  ]);
+}
+
+function checkedFilter(filter: unknown, argument: string): CheckedFilter {
   if (filter === undefined) return undefined;
   const list: readonly unknown[] = Array.isArray(filter) ? filter : [filter];
   if (list.length > filterClausesMax) {
@@ -65,10 +74,20 @@ export function checkFilter(filter: unknown, argument = "filter"): CheckedFilter
   const clauses = list.map((clause, index) =>
     checkClause(clause, Array.isArray(filter) ? `${argument}[${index}]` : argument),
   );
-  const names = clauses.reduce((sum, { types, categories, tags }) => sum + [types, categories, tags].flat().length, 0);
+  const names = namesOf(clauses).length;
   if (names > filterNamesMax)
     throw new InvalidArgumentError(argument, `must have at most ${filterNamesMax} names, not ${names}`);
   return clauses.some((clause) => Object.keys(clause).length === 0) ? undefined : clauses;
+}
+
+/** Checks a filter; `outcome` is told where it is part of a write. */
+export function checkFilter(filter: unknown, argument = "filter", outcome?: "not-applied"): CheckedFilter {
+  try {
+    return checkedFilter(filter, argument);
+  } catch (error) {
+    if (outcome === undefined || !(error instanceof InvalidArgumentError)) throw error;
+    throw new InvalidArgumentError(error.argument, error.message.slice(error.argument.length + 1), { outcome });
+  }
 }
 
 function clauseMatches(clause: FilterClause, event: Filterable): boolean {

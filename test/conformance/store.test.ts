@@ -390,20 +390,44 @@ for (const backend of backends) {
       });
     });
 
-    test("does not take events with the same ids at another version for a retry", async () => {
+    test("takes events with the same ids for a retry whatever is expected now, and refuses to mix them with new ones", async () => {
       await withStore(backend, async (store) => {
-        await store.append("a-1", [placed(1, { id: "one" }), placed(2, { id: "two" })], noStream);
-        expect((await errorOf(store.append("a-1", [placed(1, { id: "one" })], { expectedVersion: 1 }))).code).toBe(
-          "conflict",
-        );
-        expect((await errorOf(store.append("a-1", [placed(1, { id: "two" })], { expectedVersion: 0 }))).code).toBe(
-          "conflict",
-        );
-        const elsewhere = await errorOf(store.append("a-2", [placed(1, { id: "one" })], any));
-        expect(elsewhere).toMatchObject({ code: "invalid-argument", outcome: "not-applied" });
+        const first = await store.append("a-1", [placed(1, { id: "one" }), placed(2, { id: "two" })], noStream);
+        const reloaded = await store.append("a-1", [placed(1, { id: "one" }), placed(2, { id: "two" })], {
+          expectedVersion: 2,
+        });
+        expect(reloaded).toEqual({ ...first, replayed: true });
         const partly = await errorOf(store.append("a-1", [placed(1, { id: "one" }), placed(3, { id: "three" })], any));
-        expect(partly.code).toBe("invalid-argument");
-        expect(await store.lastPosition()).toBe(2);
+        expect(partly).toMatchObject({ code: "invalid-argument", outcome: "not-applied" });
+        // Ids are those of a stream: another stream may use the same.
+        expect((await store.append("a-2", [placed(1, { id: "one" })], any)).replayed).toBe(false);
+        expect(await store.lastPosition()).toBe(3);
+      });
+    });
+
+    test("refuses an idempotency key that was used for other streams", async () => {
+      await withStore(backend, async (store) => {
+        await store.append("a-1", [placed()], { expectedVersion: "any", idempotencyKey: "k" });
+        const other = await errorOf(store.append("b-1", [placed()], { expectedVersion: "any", idempotencyKey: "k" }));
+        expect(other).toMatchObject({ code: "invalid-argument", argument: "idempotencyKey", outcome: "not-applied" });
+        expect(await store.streamInfo("b-1")).toBeUndefined();
+      });
+    });
+
+    test("remembers ids for the newest 10,240 events, and for ever where the expectation is exact", async () => {
+      await withStore(backend, async (store, reopen) => {
+        const events = (from: number, count: number): NewEvent[] =>
+          upTo(count).map((n) => placed(n, { id: `id-${from + n}` }));
+        const exact = await store.append("b-1", [placed(0, { id: "exact" })], noStream);
+        await store.append("a-1", events(0, 3), any);
+        for (let from = 3; from < 10_240; from += 1_024) await store.append("a-1", events(from, 1_024), any);
+        const reopened = backend.reopens ? await reopen() : store;
+        expect((await reopened.append("a-1", events(3, 1), any)).replayed).toBe(true);
+        for (let from = 20_000; from < 22_048; from += 1_024) await reopened.append("a-1", events(from, 1_024), any);
+        expect(await reopened.append("b-1", [placed(0, { id: "exact" })], noStream)).toEqual({
+          ...exact,
+          replayed: true,
+        });
       });
     });
 

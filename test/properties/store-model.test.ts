@@ -84,10 +84,12 @@ const command: fc.Arbitrary<Command> = fc.oneof(
   { weight: 1, arbitrary: fc.constant({ kind: "reopen" as const }) },
 );
 
-/** Two events in one commit may not share a given id; the store says so before anything is judged. */
+/** Two events for one stream may not share a given id; the store says so before anything is judged. */
 function isWellFormed({ appends }: ModelCommit): boolean {
-  const ids = appends.flatMap(({ events }) => events.flatMap(({ id }) => id ?? []));
-  return new Set(ids).size === ids.length;
+  return appends.every(({ events }) => {
+    const ids = events.flatMap(({ id }) => id ?? []);
+    return new Set(ids).size === ids.length;
+  });
 }
 
 /** What a commit came to, in the model's words. */

@@ -87,6 +87,7 @@ export const sampleHead: Omit<StreamHead, "tail"> = {
   lastPosition: 1_004,
   lastRecordedAtMs: recordedAtMs + 2,
   truncatedBefore: 0,
+  extension: new Uint8Array([3]),
 };
 
 export const sampleHeader: StoreHeader = {
@@ -95,7 +96,12 @@ export const sampleHeader: StoreHeader = {
   createdAtMs: recordedAtMs,
   families: ["streamHeads"],
 };
-export const sampleEnd: LogEnd = { lastPosition: 2 ** 40, lastRecordedAtMs: recordedAtMs, indexedTo: 1_024 };
+export const sampleEnd: LogEnd = {
+  lastPosition: 2 ** 40,
+  lastRecordedAtMs: recordedAtMs,
+  indexedTo: 1_024,
+  extension: new Uint8Array([1, 2]),
+};
 export const sampleRecord: CommitRecord = {
   position: 1_004,
   recordedAtMs,
@@ -108,6 +114,9 @@ export const samplePostings: { readonly segment: number; readonly positions: rea
   segment: 3,
   positions: [3_073, 3_074, 4_000, 4_096],
 };
+
+/** A key that rows of several kinds stand under here. */
+export const sampleKey: Uint8Array = timeKey(29_833_333);
 
 /** Everything, as hexadecimal text by name. */
 export function encodeSamples(): Record<string, string> {
@@ -124,13 +133,13 @@ export function encodeSamples(): Record<string, string> {
     "key: idempotency age": idempotencyAgeKey(29_833_333, 1_004),
     "store header": encodeStoreHeader(sampleHeader),
     "log end": encodeLogEnd(sampleEnd),
-    "stream page": encodeStreamPage(stored),
-    "global page": encodeGlobalPage(stored),
+    "stream page": encodeStreamPage(stored).value,
+    "global page": encodeGlobalPage(stored).value,
     "stream head": encodeStreamHead({ ...sampleHead, tail: stored }),
-    postings: encodePostings(samplePostings.segment, samplePostings.positions),
-    "time entry": encodeTimeEntry(77),
-    "commit record": encodeCommitRecord(sampleRecord),
-    "idempotency age": encodeIdempotencyAge(["pay-1", "pay-2"]),
+    postings: encodePostings(sampleKey, samplePostings.segment, samplePostings.positions),
+    "time entry": encodeTimeEntry(sampleKey, 77),
+    "commit record": encodeCommitRecord(sampleKey, sampleRecord),
+    "idempotency age": encodeIdempotencyAge(sampleKey, ["pay-1", "pay-2"]),
   };
   return Object.fromEntries(Object.entries(bytes).map(([name, value]) => [name, Buffer.from(value).toString("hex")]));
 }

@@ -59,37 +59,25 @@ export class StoreModel {
 
   commit(commit: ModelCommit): ModelOutcome {
     const known = commit.idempotencyKey === undefined ? undefined : this.keys.get(commit.idempotencyKey);
-    if (known !== undefined) return { kind: "replayed", result: known };
-    const loose = commit.appends.filter(
-      ({ expectedVersion }) => expectedVersion === "any" || expectedVersion === "stream-exists",
+    if (known !== undefined) {
+      const names = known.streams.map(({ streamName }) => streamName).toSorted();
+      const same = commit.appends.map(({ streamName }) => streamName).toSorted();
+      return names.join("\n") === same.join("\n") ? { kind: "replayed", result: known } : { kind: "invalid" };
+    }
+    const all = commit.appends.flatMap(({ streamName, events }) =>
+      events.map((event) => this.#byId(streamName, event.id)),
     );
-    const looseEvents = loose.flatMap((append) =>
-      append.events.map((event) => ({ append, stored: this.#byId(event.id) })),
-    );
-    const found = looseEvents.filter(({ stored }) => stored !== undefined);
+    const found = all.filter((stored) => stored !== undefined);
     if (found.length > 0) {
-      if (found.length < looseEvents.length) return { kind: "invalid" };
-      if (found.some(({ append, stored }) => append.streamName !== stored?.streamName)) return { kind: "invalid" };
-      if (loose.length === commit.appends.length) {
-        return {
-          kind: "replayed",
-          result: resultOf(
-            commit,
-            found.flatMap(({ stored }) => stored ?? []),
-          ),
-        };
-      }
+      return found.length === all.length ? { kind: "replayed", result: resultOf(commit, found) } : { kind: "invalid" };
     }
-    if (this.#isInConflict(commit)) {
-      const repeated = this.#repeated(commit);
-      return repeated === undefined ? { kind: "conflict" } : { kind: "replayed", result: repeated };
-    }
-    if (found.length > 0) return { kind: "invalid" };
+    if (this.#isInConflict(commit)) return { kind: "conflict" };
     return { kind: "accepted", result: this.#accept(commit) };
   }
 
-  #byId(id: string | undefined): ModelEvent | undefined {
-    return id === undefined ? undefined : this.events.findLast((event) => event.id === id);
+  #byId(streamName: string, id: string | undefined): ModelEvent | undefined {
+    if (id === undefined) return undefined;
+    return this.events.findLast((event) => event.id === id && event.streamName === streamName);
   }
 
   #isInConflict(commit: ModelCommit): boolean {
@@ -108,20 +96,6 @@ export class StoreModel {
           (event) => event.position > (condition.afterPosition ?? 0) && modelMatches(condition.filter, event),
         ))
     );
-  }
-
-  #repeated(commit: ModelCommit): ModelResult | undefined {
-    const all: ModelEvent[] = [];
-    for (const { streamName, expectedVersion, events } of commit.appends) {
-      for (const [index, event] of events.entries()) {
-        if (event.id === undefined) return undefined;
-        const exact = expectedVersion === "no-stream" ? 0 : expectedVersion;
-        const stored = typeof exact === "number" ? this.stream(streamName)[exact + index] : this.#byId(event.id);
-        if (stored?.id !== event.id || stored.streamName !== streamName) return undefined;
-        all.push(stored);
-      }
-    }
-    return resultOf(commit, all);
   }
 
   #accept(commit: ModelCommit): ModelResult {

@@ -71,6 +71,26 @@ const calls: Readonly<Record<string, () => unknown>> = {
   "data with a regular expression": () => data(/x/),
   "data that refers to itself": () => data(loop),
   "data that is nested too deeply": () => data(deep),
+  "data that cannot be read": () =>
+    data({
+      get total() {
+        throw new Error("no");
+      },
+    }),
+  "data with a list that says itself what it is": () => data(Object.assign([1], { toJSON: () => "evil" })),
+  "data that holds one thing too often": () => {
+    let much: unknown = [];
+    for (let level = 0; level < 30; level += 1) much = [much, much];
+    return data(much);
+  },
+  "data with a map whose keys are objects that refer to themselves": () => data(new Map([[loop, 1]])),
+  "metadata that is a map": () => one({ ...good, metadata: new Map([["actor", "kim"]]) }),
+  "an unknown part of failIfMatch": () =>
+    append("a-1", [good], { ...any, failIfMatch: { filter: {}, afterPositon: 1 } }),
+  "failIfMatch with a filter that is none": () => append("a-1", [good], { ...any, failIfMatch: { filter: "T" } }),
+  "an unknown part of an append": () => commit({ appends: [{ ...appends[0], expectVersion: 1 }] }),
+  "an unknown part of a check": () =>
+    commit({ appends, checks: [{ streamName: "a-1", expectedVersion: 1, version: 1 }] }),
   "data with a member named __proto__": () => data(JSON.parse('{"__proto__":{"admin":true}}')),
   "data of more than 1 MiB": () => data("x".repeat(1024 * 1024)),
   "data of more than 1 MiB in bytes": () => data(new Uint8Array(1024 * 1024 + 1)),
@@ -143,6 +163,9 @@ describe("Bad input", () => {
       expect(["invalid-argument", "invalid-event"]).toContain(error.code);
       expect(error.message).not.toContain("\n");
       expect(error.message.length).toBeLessThan(1_000);
+      const isWrite =
+        /^(an? event|data|metadata|tags|no e|no o|events|two e|10,|an? exp|an op|an? emp|a signal that|failIf|a commit|a stream|a schema|an actor)/;
+      if (isWrite.test(name)) expect(error.outcome).toBe("not-applied");
       expect(await store.lastPosition()).toBe(1);
       expect((await collect(store.readAll())).length).toBe(1);
     });

@@ -2,6 +2,7 @@
 
 import { expect, test } from "bun:test";
 import { decodeEvent } from "../../src/format/envelope.ts";
+import { globalPageKey, streamPageKey } from "../../src/format/key-families.ts";
 import { decodeGlobalPage, decodeStreamPage } from "../../src/format/pages.ts";
 import {
   decodeCommitRecord,
@@ -24,11 +25,16 @@ import {
   sampleEvents,
   sampleHead,
   sampleHeader,
+  sampleKey,
   samplePostings,
   sampleRecord,
   sampleStored,
 } from "../support/format-samples.ts";
 
+const row = (name: keyof typeof fixture, key: Uint8Array = sampleKey): { key: Uint8Array; value: Buffer } => ({
+  key,
+  value: bytes(name),
+});
 const bytes = (name: keyof typeof fixture): Buffer => Buffer.from(fixture[name], "hex");
 
 test("Today's code writes the bytes of format 1", () => {
@@ -37,19 +43,19 @@ test("Today's code writes the bytes of format 1", () => {
 
 test("Today's code reads the bytes of format 1", () => {
   const stored = sampleStored();
-  expect(decodeStreamPage("order-é", bytes("stream page"))).toEqual(stored);
-  expect(decodeGlobalPage(bytes("global page"))).toEqual(stored);
+  expect(decodeStreamPage("order-é", row("stream page", streamPageKey("order-é", 9)))).toEqual(stored);
+  expect(decodeGlobalPage(row("global page", globalPageKey(1_004)))).toEqual(stored);
   expect(decodeStreamHead("order-é", bytes("stream head"))).toEqual({ ...sampleHead, tail: stored });
-  for (const [index, event] of decodeGlobalPage(bytes("global page")).entries()) {
+  for (const [index, event] of decodeGlobalPage(row("global page", globalPageKey(1_004))).entries()) {
     const expected = { ...sampleEvents[index], recordedAtMs: recordedAtMs + index };
     expect(decodeEvent(event)).toMatchObject(expected as object);
   }
   expect(decodeStoreHeader(bytes("store header"))).toEqual(sampleHeader);
   expect(decodeLogEnd(bytes("log end"))).toEqual(sampleEnd);
-  expect(decodePostings(samplePostings.segment, bytes("postings"))).toEqual(samplePostings.positions);
-  expect(decodeTimeEntry(bytes("time entry"))).toBe(77);
-  expect(decodeCommitRecord(bytes("commit record"))).toEqual(sampleRecord);
-  expect(decodeIdempotencyAge(bytes("idempotency age"))).toEqual(["pay-1", "pay-2"]);
+  expect(decodePostings(samplePostings.segment, row("postings"))).toEqual(samplePostings.positions);
+  expect(decodeTimeEntry(row("time entry"))).toBe(77);
+  expect(decodeCommitRecord(row("commit record"))).toEqual(sampleRecord);
+  expect(decodeIdempotencyAge(row("idempotency age"))).toEqual(["pay-1", "pay-2"]);
 });
 
 test("A whole store of format 1 is opened, read and continued", async () => {

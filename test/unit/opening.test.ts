@@ -27,6 +27,14 @@ test("A store of a newer format is not opened, and its header stays as it is", a
   expect(error).toBeInstanceOf(StorageCorruptError);
   expect(error.message).toContain("newer version");
   expect(storage.rows.get(binary(storeHeaderKey))).toBe(header);
+  const families = encodeStoreHeader({
+    formatVersion,
+    storeId: "s",
+    createdAtMs: 0,
+    families: ["streamHeads", "filters"],
+  });
+  storage.rows.set(binary(storeHeaderKey), families);
+  expect((await errorOf(openEventStoreOn(openMemoryKv(storage), {}))).message).toContain("filters");
 });
 
 test("A database that is no store is not opened, and nothing is written to it", async () => {
