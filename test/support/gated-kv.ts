@@ -15,6 +15,8 @@ export interface GatedKv {
   shut(): void;
   /** The next write fails so, without being applied. */
   failNext(error: EventStoreError): void;
+  /** The next scan fails so. */
+  failNextScan(error: EventStoreError): void;
   /** The batches that were applied. */
   readonly batches: (readonly KvOperation[])[];
 }
@@ -25,6 +27,7 @@ export function createGatedKv(storage: MemoryStorage = createMemoryStorage()): G
   const batches: (readonly KvOperation[])[] = [];
   let isOpen = true;
   let failure: EventStoreError | undefined;
+  let scanFailure: EventStoreError | undefined;
   const release = (): void => {
     for (const pass of gate.splice(0)) pass();
   };
@@ -40,7 +43,12 @@ export function createGatedKv(storage: MemoryStorage = createMemoryStorage()): G
     },
     get: (key) => inner.get(key),
     getMany: (keys) => inner.getMany(keys),
-    scan: (range, purpose) => inner.scan(range, purpose),
+    scan: async (range, purpose) => {
+      const error = scanFailure;
+      scanFailure = undefined;
+      if (error !== undefined) throw error;
+      return await inner.scan(range, purpose);
+    },
     snapshot: () => inner.snapshot(),
     status: () => inner.status(),
     stats: () => inner.stats(),
@@ -58,6 +66,9 @@ export function createGatedKv(storage: MemoryStorage = createMemoryStorage()): G
     },
     shut: () => {
       isOpen = false;
+    },
+    failNextScan: (error) => {
+      scanFailure = error;
     },
     failNext: (error) => {
       failure = error;

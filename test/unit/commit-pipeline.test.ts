@@ -183,3 +183,81 @@ test("The index is written in slices that no group feels, and memory forgets onl
   }
   await store.close();
 });
+
+test("A failed read while old idempotency keys are swept harms nobody", async () => {
+  let now = 1_790_000_000_000;
+  const clock = { now: () => now, monotonic: () => performance.now() };
+  const { gate, store } = await gated({ clock, idempotencyWindowMs: 60_000 });
+  await store.append("a-1", [event()], { expectedVersion: "any", idempotencyKey: "one" });
+  now += 600_000;
+  gate.failNextScan(new StorageUnavailableError("simulated"));
+  await store.append("a-1", [event()], { expectedVersion: "any", idempotencyKey: "two" });
+  expect(store.health().state).toBe("open");
+  await store.close();
+});
+
+test("Idempotency keys do not pile up, however often they are used", async () => {
+  let now = 1_790_000_000_000;
+  const clock = { now: () => now, monotonic: () => performance.now() };
+  const { gate, store } = await gated({ clock, idempotencyWindowMs: 60_000 });
+  for (let n = 0; n < 3_000; n += 1) {
+    await store.append("a-1", [event()], { expectedVersion: "any", idempotencyKey: `key-${n}` });
+    now += 200;
+  }
+  const cursor = await gate.kv.scan({ start: Buffer.of(0x60), end: Buffer.of(0x62) }, "lookup");
+  // A window of 60 s and the minute that is under way hold some 600 commits, a key and its age each.
+  expect((await cursor.next(10_000)).length).toBeLessThan(2_000);
+  cursor.close();
+  await store.close();
+});
+
+test("A group of tens of thousands of events with many tags is written", async () => {
+  const { store } = await gated();
+  const tags = Array.from({ length: 20 }, (_, index) => `tag-${index}`);
+  const many = (from: number): { type: string; data: number; tags: string[] }[] =>
+    Array.from({ length: 10_000 }, (_, index) => ({
+      type: "T",
+      data: from + index,
+      tags: [...tags, `n:${from + index}`],
+    }));
+  await Promise.all([0, 10_000, 20_000].map((from) => store.append(`a-${from}`, many(from), any)));
+  await Promise.all([30_000, 40_000].map((from) => store.append(`a-${from}`, many(from), any)));
+  const found = await collect(store.readAll({ filter: { tags: ["n:12345"] } }));
+  expect(found.map((one) => one.data)).toEqual([12_345]);
+  await store.close();
+});
+
+test("A subscriber is told when a write's fate is unknown and nothing more will come", async () => {
+  const { gate, store } = await gated();
+  const following = errorOf(collect(store.subscribe({ from: "start" })));
+  gate.failNext(new StorageUnavailableError("simulated", { outcome: "unknown" }));
+  await errorOf(store.append("a-1", [event()], any));
+  expect((await following).code).toBe("storage-unavailable");
+  await store.close();
+});
+
+test("Reading one large event reads few of them, in either direction", async () => {
+  const { gate, store } = await gated();
+  for (let n = 0; n < 60; n += 1) await store.append("a-1", [{ ...event("x".repeat(200_000)), tags: ["big"] }], any);
+  const readings = [
+    store.readAll({ limit: 1, direction: "backwards" }),
+    store.readAll({ limit: 1, filter: { tags: ["big"] } }),
+    store.readAll({ limit: 1, filter: { tags: ["big"] }, direction: "backwards" }),
+    store.readStream("a-1", { limit: 1, direction: "backwards" }),
+    store.readStream("a-1", { limit: 1 }),
+  ];
+  for (const reading of readings) {
+    const before = gate.kv.stats().rowsScanned;
+    expect((await collect(reading)).length).toBe(1);
+    expect(gate.kv.stats().rowsScanned - before).toBeLessThanOrEqual(5);
+  }
+  await store.close();
+});
+
+test("Closing does not wait out the linger", async () => {
+  const { store } = await gated({ commitLingerMs: 10_000 });
+  const appending = store.append("a-1", [event()], any);
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  await store.close();
+  expect((await appending).position).toBe(1);
+});

@@ -140,6 +140,13 @@ describe("Upcasting", () => {
         { type: "SkuAdded", data: { sku: "p" }, version: 1 },
         { type: "QuantitySet", data: { quantity: 2 }, version: 1 },
       ]);
+      const parts = (await collect(store.readStream("order-1"))).map((one) => one.part);
+      expect(parts).toEqual([
+        { index: 0, count: 2 },
+        { index: 1, count: 2 },
+      ]);
+      // A page never ends inside a split event: whoever went on behind it would miss the rest.
+      expect((await collect(store.readAll({ limit: 1 }))).length).toBe(2);
       const found = await collect(store.readAll({ filter: { types: ["QuantitySet"] } }));
       expect(found.map(shape)).toEqual([{ type: "QuantitySet", data: { quantity: 2 }, version: 1 }]);
     });
@@ -156,6 +163,34 @@ describe("Upcasting", () => {
         (await errorOf(store.append("order-1", [{ type: "ItemAdded", data: {} }], { expectedVersion: "any" }))).code,
       ).toBe("invalid-event");
     });
+  });
+
+  test("keeps former names within their category, in reads and in conditions", async () => {
+    const orders = defineEvents("order", { Created: event({ schema: v.any(), formerNames: ["Made"] }) });
+    const carts = defineEvents("cart", { Made: event({ schema: v.any() }) });
+    await using store = await openEventStoreOn(openMemoryKv(), { events: [orders, carts] });
+    await store.append("cart-1", [{ type: "Made", data: 1 }], { expectedVersion: "any" });
+    const filter = { types: ["Created"] } as const;
+    await store.append("order-1", [{ type: "Created", data: 1 }], { expectedVersion: "any", failIfMatch: { filter } });
+    expect((await collect(store.readAll({ filter }))).map((one) => one.streamName)).toEqual(["order-1"]);
+    expect(
+      (
+        await errorOf(
+          store.append("order-2", [{ type: "Created", data: 1 }], { expectedVersion: "any", failIfMatch: { filter } }),
+        )
+      ).code,
+    ).toBe("conflict");
+  });
+
+  test("refuses upcasters that return nothing, or a promise", async () => {
+    for (const upcaster of [() => undefined, async () => ({})]) {
+      const definitions = defineEvents("order", {
+        ItemAdded: event({ version: 2, schema: v.any(), upcast: { 1: upcaster } }),
+      });
+      await stored(old, definitions, async (store) => {
+        expect((await errorOf(collect(store.readAll()))).code).toBe("unreadable-event");
+      });
+    }
   });
 
   test("says which stored event cannot be read, when an upcaster throws or the version is newer", async () => {

@@ -2,11 +2,12 @@
 
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import type { EventStore, RecordedEvent } from "../../src/index.ts";
+import { type EventStore, type RecordedEvent, StorageUnavailableError } from "../../src/index.ts";
 import { openMemoryKv } from "../../src/kv/memory-kv.ts";
 import { recentBytesMax } from "../../src/log/recent-log.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { collect, take, until } from "../support/collect.ts";
+import { createGatedKv } from "../support/gated-kv.ts";
 
 const any = { expectedVersion: "any" } as const;
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -98,6 +99,15 @@ describe("A subscription", () => {
     expect((await take(store.subscribe({ from: { after: 3 } }), 1))[0]?.position).toBe(4);
   });
 
+  test("can be left while it waits", async () => {
+    await using store = await openEventStoreOn(openMemoryKv(), {});
+    const waiting = store.subscribe({ from: "start" });
+    const next = waiting.next();
+    await turn();
+    await waiting.return?.();
+    expect((await next).done).toBe(true);
+  });
+
   test("ends when the store is closed while it waits", async () => {
     const store = await openEventStoreOn(openMemoryKv(), {});
     await fill(store, 2);
@@ -146,6 +156,36 @@ describe("The in-process bus", () => {
     await fill(store, 2);
     await until(() => seen.length === 2 && errors.length === 4);
     expect(errors.map((error) => (error as Error).message).toSorted()).toEqual(["async", "async", "sync", "sync"]);
+  });
+
+  test("goes on where it was after a failed read of the log", async () => {
+    const errors: unknown[] = [];
+    const gate = createGatedKv();
+    await using store = await openEventStoreOn(gate.kv, { onError: (error) => errors.push(error) });
+    const seen: number[] = [];
+    store.on(undefined, (one) => seen.push(one.position));
+    // More than memory keeps in one group, so that the bus has to read the log.
+    gate.failNextScan(new StorageUnavailableError("simulated"));
+    const big = Array.from({ length: 12 }, (_, index) => ({ type: "T", data: `${index}${"x".repeat(1_000_000)}` }));
+    await store.append("a-1", big, any);
+    await until(() => seen.length === 12);
+    expect(seen).toEqual(big.map((_, index) => index + 1));
+    expect(errors.length).toBe(1);
+  });
+
+  test("survives an error handler that throws itself", async () => {
+    await using store = await openEventStoreOn(openMemoryKv(), {
+      onError: () => {
+        throw new Error("even here");
+      },
+    });
+    const seen: number[] = [];
+    store.on(undefined, (one) => {
+      seen.push(one.position);
+      throw new Error("always");
+    });
+    await fill(store, 3);
+    await until(() => seen.length === 3);
   });
 
   test("marks what a handler appends as caused by the event, along the whole chain", async () => {
