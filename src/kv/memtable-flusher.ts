@@ -4,6 +4,7 @@
  */
 
 import type { Clock } from "../runtime/clock.ts";
+import { pause } from "../runtime/deadline.ts";
 import type { SlateTuning } from "./slatedb-settings.ts";
 
 export interface MemtableFlusherOptions {
@@ -52,6 +53,14 @@ export class MemtableFlusher {
     while (this.#underWay !== undefined) await this.#underWay;
     this.#start();
     await this.#underWay;
+  }
+
+  /** Waits for the flush under way, and no longer than `timeoutMs`. */
+  async waitForFlush(timeoutMs: number): Promise<void> {
+    const underWay = this.#underWay;
+    if (underWay === undefined) return;
+    const done = new AbortController();
+    await Promise.race([underWay.finally(() => done.abort()), pause(timeoutMs, done.signal)]);
   }
 
   /** Starts no further flush by itself. */

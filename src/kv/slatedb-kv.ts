@@ -252,6 +252,7 @@ class SlateKv implements KeyValueStore {
   async write(operations: readonly KvOperation[]): Promise<void> {
     this.assertUsable("not-applied");
     if (operations.length === 0) return;
+    await this.#pace();
     if (this.#flusher.unflushedBytes > this.#tuning.memtableBytesMax) {
       throw new OverloadedError(
         `The storage is behind: more than ${this.#tuning.memtableBytesMax} bytes wait to be stored`,
@@ -267,6 +268,13 @@ class SlateKv implements KeyValueStore {
     this.#stats.rowsWritten += operations.length;
     this.#stats.bytesWritten += bytes;
     this.#flusher.recordGroup(bytes);
+  }
+
+  /** Lets the flush of the memtable catch up, so that what waits for it does not fill the memory. */
+  async #pace(): Promise<void> {
+    if (this.#flusher.unflushedBytes <= this.#tuning.memtablePaceBytes) return;
+    await this.#flusher.waitForFlush(this.#tuning.memtablePaceMs);
+    this.assertUsable("not-applied");
   }
 
   async get(key: Uint8Array): Promise<Uint8Array | undefined> {

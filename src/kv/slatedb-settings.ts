@@ -35,6 +35,9 @@ export interface SlateTuning {
   readonly memtableFlushMs: number;
   /** At least this long between two of them. */
   readonly memtableFlushSpacingMs: number;
+  /** With this much unflushed a write first waits for the flush under way, but no longer than that. */
+  readonly memtablePaceBytes: number;
+  readonly memtablePaceMs: number;
   /** With this much unflushed the store takes no further writes: a flush hangs, and the engine itself would not stop. */
   readonly memtableBytesMax: number;
   /** How long a read may take; the engine itself has no time-out. */
@@ -53,8 +56,10 @@ const shared = {
   heartbeat: true,
   reuseConnections: false,
   memtableFlushGroups: 128,
-  memtableFlushBytes: 32 * 1024 * 1024,
+  memtableFlushBytes: 16 * 1024 * 1024,
   memtableFlushMs: 10 * 60_000,
+  memtablePaceBytes: 48 * 1024 * 1024,
+  memtablePaceMs: 2_000,
   memtableBytesMax: 256 * 1024 * 1024,
   readTimeoutMs: 30_000,
   writeTimeoutMs: 150_000,
@@ -124,6 +129,8 @@ export function engineSettings(tuning: SlateTuning): Readonly<Record<string, unk
     compression_codec: "Zstd",
     max_unflushed_bytes: 1024 * 1024 * 1024,
     "compactor_options.max_concurrent_compactions": 1,
+    // The compactor builds a table in memory before it stores it.
+    "compactor_options.max_sst_size": 64 * 1024 * 1024,
     "garbage_collector_options.wal_options.interval": interval,
     "garbage_collector_options.wal_options.min_age": minAge,
     "garbage_collector_options.manifest_options.interval": interval,

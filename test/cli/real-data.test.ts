@@ -87,7 +87,8 @@ describe.skipIf(!existsSync(file))("The real loan applications (needs the file o
     const counts: unknown = JSON.parse(await new Response(child.stdout).text());
     expect(await child.exited).toBe(0);
     expect(counts).toMatchObject({ imported: 262_200, alreadyThere: 0, bad: 0 });
-    expect(child.resourceUsage()?.maxRSS).toBeLessThan(400 * 1024 * 1024);
+    // Some 350 MB on an idle machine, which the benches measure; this finds an import that keeps what it has read.
+    expect(child.resourceUsage()?.maxRSS).toBeLessThan(768 * 1024 * 1024);
     expect(await factsOf(place)).toEqual(published);
   }, 240_000);
 
