@@ -145,7 +145,7 @@ export const payloadEncoding: Scenario<PayloadEncodingSettings> = {
   sizes: {
     smoke: { events: 400, passes: 1 },
     quick: { events: 10_000, passes: 5 },
-    full: { events: 50_000, passes: 9 },
+    full: { events: 20_000, passes: 9 },
   },
   run,
 };

@@ -193,6 +193,30 @@ export interface S3Access {
   readonly state: "new" | "existing";
 }
 
+interface FoundCredentials {
+  readonly expiration?: Date;
+  /** The SDK's marks of how it came by them; the role of a machine leaves none. */
+  readonly $source?: object;
+}
+
+/**
+ * Whether the native library finds these credentials by itself, and renews them before they end: those of a pod, a task or
+ * a machine. Others that end are handed over as they are, and the store has to be opened again when they do.
+ */
+function engineRenews(options: S3Options, { expiration, $source = {} }: FoundCredentials): boolean {
+  if (options.accessKeyId !== undefined || expiration === undefined) return false;
+  const { AWS_CONTAINER_CREDENTIALS_RELATIVE_URI, AWS_CONTAINER_CREDENTIALS_FULL_URI } = process.env;
+  const { AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE } = process.env;
+  const sources = Object.keys($source);
+  if (sources.some((source) => source.includes("PROFILE"))) return false;
+  if (sources.includes("CREDENTIALS_ENV_VARS_STS_WEB_ID_TOKEN")) return true;
+  if (sources.includes("CREDENTIALS_HTTP")) {
+    if (AWS_CONTAINER_CREDENTIALS_RELATIVE_URI !== undefined) return true;
+    return AWS_CONTAINER_CREDENTIALS_FULL_URI !== undefined && AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE !== undefined;
+  }
+  return sources.length === 0;
+}
+
 /** Resolves the credentials and says whether the bucket answers, before the native store, which would retry for ever. */
 export async function prepareBucket(
   location: StoreLocation & { kind: "s3" },
@@ -205,7 +229,8 @@ export async function prepareBucket(
   try {
     const deadlineMs = Math.min(timeoutMs, preflightTimeoutMs);
     const checking = Promise.all([checkBucket(client, location, options), client.config.credentials()]);
-    const [state, credentials] = await withDeadline(checking, deadlineMs, "The bucket's answer");
+    const [state, found] = await withDeadline(checking, deadlineMs, "The bucket's answer");
+    const credentials = engineRenews(options, found) ? undefined : found;
     return {
       state,
       environment: {
@@ -214,9 +239,9 @@ export async function prepareBucket(
         AWS_BUCKET_NAME: undefined,
         AWS_REGION: regionOf(options),
         AWS_DEFAULT_REGION: undefined,
-        AWS_ACCESS_KEY_ID: credentials.accessKeyId,
-        AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
-        AWS_SESSION_TOKEN: credentials.sessionToken,
+        AWS_ACCESS_KEY_ID: credentials?.accessKeyId,
+        AWS_SECRET_ACCESS_KEY: credentials?.secretAccessKey,
+        AWS_SESSION_TOKEN: credentials?.sessionToken,
         AWS_TOKEN: undefined,
         AWS_SKIP_SIGNATURE: undefined,
         AWS_ENDPOINT: endpoint,

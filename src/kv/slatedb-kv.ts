@@ -469,7 +469,7 @@ class SlateKv implements KeyValueStore {
   /** A write or flush failed for good: whatever the reason, this handle takes no more of them. */
   #noteFailure(cause: unknown): void {
     if (this.#failure !== undefined) return;
-    const reason = closeReasonOf(cause) ?? this.#db.status().close_reason;
+    const reason = closeReasonOf(cause) ?? (this.#closing === undefined ? this.#db.status().close_reason : undefined);
     this.#fail(failureFrom(reason, cause));
   }
 
@@ -499,6 +499,8 @@ class SlateKv implements KeyValueStore {
     try {
       if (this.#failure === undefined) await withDeadline(this.#settle(), closeTimeoutMs, "Flushing the memtable");
       await withDeadline(this.#db.shutdown(), closeTimeoutMs, "Closing the engine");
+      // Its caches may hold hundreds of megabytes, of which the collector of this language knows nothing.
+      this.#db.dispose();
     } catch (cause) {
       // Nobody waits for it any more, but this handle is to write nothing new.
       this.#db.shutdown().catch(() => {});

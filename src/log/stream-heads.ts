@@ -5,7 +5,9 @@ import { decodeStreamHead, type StreamHead } from "../format/stream-head.ts";
 import type { KvReader } from "../kv/kv.ts";
 
 /** Bounds of the cache; a head costs about as much as the events in it, and something for itself. */
-const cachedHeadsMax = 65_536;
+const cachedHeadsMax = 32_768;
+/** How full it is after making room. */
+const evictedTo = 0.9;
 const cachedBytesMax = 24 * 1024 * 1024;
 const bytesPerHead = 256;
 const bytesPerEvent = 128;
@@ -62,8 +64,13 @@ export class StreamHeads {
     }
     this.#cache.set(head.streamName, head);
     this.#cachedBytes += costOf(head);
+    if (this.#cache.size > cachedHeadsMax || this.#cachedBytes > cachedBytesMax) this.#evict();
+  }
+
+  /** Makes room for many: finding the oldest passes over all that was deleted before it, so it is not done for each. */
+  #evict(): void {
     for (const [name, oldest] of this.#cache) {
-      if (this.#cache.size <= cachedHeadsMax && this.#cachedBytes <= cachedBytesMax) break;
+      if (this.#cache.size <= cachedHeadsMax * evictedTo && this.#cachedBytes <= cachedBytesMax * evictedTo) break;
       this.#cache.delete(name);
       this.#cachedBytes -= costOf(oldest);
     }

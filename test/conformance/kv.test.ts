@@ -1,6 +1,6 @@
 /** The conformance suite of byte stores on each of them: memory, and SlateDB in memory, on a folder, and on MinIO. */
 
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,6 +9,8 @@ import { openSlateKv } from "../../src/kv/slatedb-kv.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { testKeyValueStore } from "../../src/testing/kv-conformance.ts";
 import { type Minio, minioAvailable, startMinio } from "../support/minio.ts";
+
+setDefaultTimeout(60_000);
 
 const runner = { describe, test, expect };
 const clock = systemClock;

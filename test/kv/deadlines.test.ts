@@ -3,13 +3,15 @@
  * is known: reads may be tried again, a write whose fate is unknown ends the writer.
  */
 
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import type { EventStoreError } from "../../src/errors.ts";
 import type { KeyValueStore } from "../../src/kv/kv.ts";
 import { openSlateKv } from "../../src/kv/slatedb-kv.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { type S3StandIn, startS3StandIn } from "./s3-stand-in.ts";
 import { bytes, failureOf, noise, openOnStandIn, put, TurnedClock, text, until } from "./stores.ts";
+
+setDefaultTimeout(60_000);
 
 const deadlineMs = 250;
 /** How much later than its deadline a call may end on a busy machine. */

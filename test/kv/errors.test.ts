@@ -1,6 +1,6 @@
 /** What the engine says reaches nobody raw: closed, fenced, stopped and damaged are told in errors of ours. */
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { EventStoreError } from "../../src/errors.ts";
@@ -18,6 +18,8 @@ import {
   temporaryFolder,
   until,
 } from "./stores.ts";
+
+setDefaultTimeout(60_000);
 
 function refuseWal(status: number, code: string): Interceptor {
   return ({ method, key }) => (method === "PUT" && key.includes("/wal/") ? s3Error(status, code) : undefined);

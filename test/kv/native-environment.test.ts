@@ -1,11 +1,13 @@
 /** Variables in the environment as the native library sees it: set for one call, then as they were before. */
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { nativeEnvironmentValue, withNativeEnvironment } from "../../src/kv/native-environment.ts";
 import { StoreChild } from "../support/child.ts";
 import { type S3StandIn, startS3StandIn } from "./s3-stand-in.ts";
 import { standInCredentials } from "./stores.ts";
+
+setDefaultTimeout(60_000);
 
 test("Variables are set for the length of the call, and gone after it", () => {
   const name = "STRATA_TEST_ABSENT";
@@ -59,6 +61,7 @@ test("A variable that has nothing to do with us does not reach the storage", asy
   const native = standIn.requests.filter(({ method }) => method === "PUT");
   expect(native.length).toBeGreaterThan(3);
   expect(native.every(({ key }) => key.startsWith("store/db/"))).toBe(true);
+  expect(new Set(standIn.requests.map(({ bucket }) => bucket))).toEqual(new Set([standIn.location.bucket]));
   expect(requestsWith(standIn, "x-amz-security-token", "stray")).toBe(0);
   expect(requestsWith(standIn, "authorization", "stray")).toBe(0);
   expect(requestsWith(standIn, "authorization", `Credential=${standInCredentials.accessKeyId}`)).toBe(

@@ -1,6 +1,6 @@
 /** Where stores live: what URLs mean, which folders are taken and which refused, and that nothing else is touched. */
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { mkdir, readdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { inspect } from "node:util";
@@ -9,6 +9,8 @@ import { parseStoreUrl } from "../../src/kv/object-store.ts";
 import { openSlateKv } from "../../src/kv/slatedb-kv.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { bytes, failureOf, openOnFolder, put, temporaryFolder, text } from "./stores.ts";
+
+setDefaultTimeout(60_000);
 
 async function openUrl(url: string): ReturnType<typeof openSlateKv> {
   return await openSlateKv({ location: parseStoreUrl(url), s3: {}, clock: systemClock });

@@ -15,6 +15,7 @@ interface StoredObject {
 /** A request as the tests see it: `key` is the path below the bucket, and empty for a listing. */
 export interface SeenRequest {
   readonly method: string;
+  readonly bucket: string;
   readonly key: string;
   readonly headers: Headers;
 }
@@ -159,8 +160,13 @@ export function startS3StandIn(): S3StandIn {
     idleTimeout: 0,
     async fetch(request) {
       const url = new URL(request.url);
-      const [, , ...rest] = decodeURIComponent(url.pathname).split("/");
-      const seen: SeenRequest = { method: request.method, key: rest.join("/"), headers: request.headers };
+      const [, asked = "", ...rest] = decodeURIComponent(url.pathname).split("/");
+      const seen: SeenRequest = {
+        method: request.method,
+        bucket: asked,
+        key: rest.join("/"),
+        headers: request.headers,
+      };
       requests.push(seen);
       await frozen?.promise;
       const instead = await interceptor?.(seen);

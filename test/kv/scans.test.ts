@@ -1,10 +1,12 @@
 /** Scans ascend only, read ahead or use the cache by their purpose, and leave room for the rest of the process. */
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import type { KeyValueStore, ScanPurpose } from "../../src/kv/kv.ts";
 import { type S3StandIn, startS3StandIn } from "./s3-stand-in.ts";
 import { bytes, drain, noise, openOnFolder, openOnStandIn, put, temporaryFolder } from "./stores.ts";
+
+setDefaultTimeout(60_000);
 
 test("No source file asks the engine for a descending scan, which returns rows in the wrong order", async () => {
   const source = join(import.meta.dir, "../../src");

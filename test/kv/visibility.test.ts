@@ -1,9 +1,11 @@
 /** Nobody reads what is not durable: while a write is under way its rows are in memory, and hidden from every reader. */
 
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import type { KeyValueStore } from "../../src/kv/kv.ts";
 import { type S3StandIn, startS3StandIn } from "./s3-stand-in.ts";
 import { allRows, bytes, openOnStandIn, put, text, until } from "./stores.ts";
+
+setDefaultTimeout(60_000);
 
 let standIn: S3StandIn;
 let kv: KeyValueStore;

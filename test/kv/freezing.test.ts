@@ -1,0 +1,63 @@
+/**
+ * The engine's thread waits for this one whenever it wakes a call of ours, and does so with the lock of its connection pool
+ * in hand: a call that needs a connection at that moment waits for the lock, on this thread, for ever. No deadline of ours
+ * can end that, so there must be no pool.
+ */
+
+import { expect, setDefaultTimeout, test } from "bun:test";
+import type { SlateTuning } from "../../src/kv/slatedb-settings.ts";
+import { StoreChild } from "../support/child.ts";
+import { type S3StandIn, startS3StandIn } from "./s3-stand-in.ts";
+import { standInCredentials } from "./stores.ts";
+
+setDefaultTimeout(60_000);
+
+const keys: readonly number[] = Array.from({ length: 256 }, (_, key) => key);
+/** Reading all of it takes less than a second. */
+const patienceMs = 10_000;
+const frozenMs = 3_000;
+
+/** A child with rows on storage, and none of them in its memory. */
+async function openColdChild(standIn: S3StandIn, tuning: Partial<SlateTuning>): Promise<StoreChild> {
+  const s3 = { endpoint: standIn.endpoint, ...standInCredentials };
+  const child = new StoreChild();
+  await child.open(standIn.location, {}, s3);
+  for (let from = 0; from < keys.length; from += 64) await child.write(keys.slice(from, from + 64), 4_096);
+  await child.close();
+  await child.open(standIn.location, tuning, s3);
+  return child;
+}
+
+/** Whether the child answers to `request` within that time. */
+async function answers(
+  child: StoreChild,
+  request: Parameters<StoreChild["ask"]>[0],
+  withinMs: number,
+): Promise<boolean> {
+  const asking = child.ask(request).then(
+    () => true,
+    () => false,
+  );
+  return await Promise.race([asking, Bun.sleep(withinMs).then(() => false)]);
+}
+
+test("Many reads at once from a bucket all end, and the process goes on", async () => {
+  await using standIn = startS3StandIn();
+  await using child = await openColdChild(standIn, {});
+  for (let round = 0; round < 3; round += 1) {
+    expect(await answers(child, { kind: "read-at-once", keys, scans: 8 }, patienceMs)).toBe(true);
+  }
+  expect(await answers(child, { kind: "status" }, patienceMs)).toBe(true);
+  await child.close();
+});
+
+test("With a pool of connections the same reads freeze the whole process", async () => {
+  let frozen = false;
+  for (let attempt = 0; attempt < 3 && !frozen; attempt += 1) {
+    await using standIn = startS3StandIn();
+    await using child = await openColdChild(standIn, { reuseConnections: true });
+    const ended = await answers(child, { kind: "read-at-once", keys, scans: 8 }, frozenMs);
+    frozen = !ended && !(await answers(child, { kind: "status" }, 1_000));
+  }
+  expect(frozen).toBe(true);
+});
