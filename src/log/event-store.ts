@@ -124,8 +124,9 @@ export interface EventStore<Definitions extends EventDefinitions = never>
    *
    * Throws `conflict` (the expectation or `failIfMatch` did not hold), `invalid-argument`, `invalid-event`, `overloaded`,
    * `storage-unavailable`, `writer-fenced`, `store-closed`; each says by `outcome` whether the events may be stored.
-   * Repeating an append with the same event ids is harmless: with an exact `expectedVersion` for ever, with `"any"` or
-   * `"stream-exists"` within the newest 8,192 events of the store; with an `idempotencyKey`, for the store's window.
+   * Repeating an append with the same event ids is harmless: within the newest 10,240 events of the store whatever is
+   * expected, and for ever with the same exact `expectedVersion`; with an `idempotencyKey`, for the store's window.
+   * A signal that is aborted while the append waits in the queue rejects it with the signal's reason.
    */
   append<StreamName extends string>(
     streamName: StreamName,
