@@ -19,14 +19,12 @@ import {
   EventStoreError,
   InternalError,
   OverloadedError,
-  StorageCorruptError,
   StorageUnavailableError,
   StoreClosedError,
   type WriteOutcome,
-  WriterFencedError,
 } from "../errors.ts";
 import type { Clock } from "../runtime/clock.ts";
-import { DeadlineExpired, withDeadline } from "../runtime/deadline.ts";
+import { withDeadline } from "../runtime/deadline.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import {
   assertKeyFits,
@@ -43,6 +41,15 @@ import {
 import { MemtableFlusher } from "./memtable-flusher.ts";
 import { withNativeEnvironment } from "./native-environment.ts";
 import { databaseFolder, prepareBucket, prepareFolder, type S3Options, type StoreLocation } from "./object-store.ts";
+import {
+  callError,
+  closeError,
+  closeReasonOf,
+  errorOf,
+  type Failure,
+  failureFrom,
+  openError,
+} from "./slatedb-errors.ts";
 import { engineSettings, type SlateTuning, sameSetting, tuningFor } from "./slatedb-settings.ts";
 
 export interface SlateKvOptions {
@@ -74,39 +81,6 @@ const heartbeatIntervalMs = 1_000;
 
 /** Reads let the process turn to other work at least this often. */
 const breathIntervalMs = 10;
-
-/** What the binding's errors have in common, without relying on classes it does not export. */
-function tagOf(error: unknown): string {
-  if (typeof error === "object" && error !== null && "tag" in error && typeof error.tag === "string") return error.tag;
-  return error instanceof Error ? error.constructor.name : "unknown";
-}
-
-/** Why the engine closed itself, as the error says it: the engine's own status may say so only a moment later. */
-function closeReasonOf(error: unknown): string | undefined {
-  if (tagOf(error) !== "Closed" || typeof error !== "object" || error === null || !("reason" in error))
-    return undefined;
-  return typeof error.reason === "string" ? error.reason : undefined;
-}
-
-interface Failure {
-  readonly state: "fenced" | "failed";
-  readonly error: EventStoreError;
-}
-
-function failureFrom(reason: string | undefined, cause: unknown): Failure {
-  if (reason === "Fenced") return { state: "fenced", error: new WriterFencedError({ cause }) };
-  return {
-    state: "failed",
-    error: new StorageUnavailableError("The storage engine stopped, so the store must be opened again", { cause }),
-  };
-}
-
-/** The same failure, told of one call. */
-function errorOf(failure: Failure, outcome: WriteOutcome | undefined): EventStoreError {
-  const options = { cause: failure.error.cause ?? failure.error, ...(outcome === undefined ? {} : { outcome }) };
-  if (failure.state === "fenced") return new WriterFencedError(options);
-  return new StorageUnavailableError(failure.error.message, options);
-}
 
 type Readable = Pick<Db | DbSnapshot, "get_with_options" | "scan_with_options">;
 
@@ -448,15 +422,7 @@ class SlateKv implements KeyValueStore {
     if (this.#failure !== undefined) return errorOf(this.#failure, outcome);
     if (this.#closing !== undefined)
       return new StoreClosedError("The store was closed meanwhile", outcome === undefined ? {} : { outcome });
-    if (error instanceof EventStoreError) return error;
-    switch (tagOf(error)) {
-      case "Data":
-        return new StorageCorruptError("The storage holds damaged data", { cause: error });
-      case "Unavailable":
-        return new StorageUnavailableError("The storage failed", { cause: error });
-      default:
-        return new InternalError("The storage engine refused a call", { cause: error });
-    }
+    return callError(error);
   }
 
   /** Looks whether the engine closed itself, and stops if it did. */
@@ -515,12 +481,6 @@ class SlateKv implements KeyValueStore {
     await this.#writing;
     await this.#flusher.flushNow();
   }
-}
-
-function closeError(cause: unknown): StorageUnavailableError {
-  const what = cause instanceof DeadlineExpired ? "did not answer in time" : "failed";
-  const message = `The storage ${what} while the store was closing; what was acknowledged is durable`;
-  return new StorageUnavailableError(message, { cause });
 }
 
 /** The default settings with `wanted` put over them, by dotted path; throws where the engine did not take one. */
@@ -602,17 +562,4 @@ async function buildDatabase(path: string, store: ObjectStore, tuning: SlateTuni
     building.then((late) => late.shutdown()).catch(() => {});
     throw error;
   }
-}
-
-function openError(cause: unknown, url: string): EventStoreError {
-  if (cause instanceof EventStoreError) return cause;
-  if (cause instanceof DeadlineExpired) {
-    return new StorageUnavailableError(`The storage did not answer while the store was opening: ${url}`, {
-      cause,
-      outcome: "not-applied",
-    });
-  }
-  if (tagOf(cause) === "Data") return new StorageCorruptError(`The storage holds damaged data: ${url}`, { cause });
-  if (tagOf(cause) === "Closed") return new WriterFencedError({ cause, outcome: "not-applied" });
-  return new StorageUnavailableError(`The store cannot be opened: ${url}`, { cause, outcome: "not-applied" });
 }

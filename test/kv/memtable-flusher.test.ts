@@ -158,3 +158,15 @@ test("A stopped flusher starts nothing by itself, and still flushes when asked",
   await asked;
   expect(bench.flusher.flushes).toBe(1);
 });
+
+test("Waiting for the flush under way ends with it, with its time, or at once where there is none", async () => {
+  const bench = new Bench();
+  await bench.flusher.waitForFlush(60_000);
+  bench.record(4);
+  await bench.flusher.waitForFlush(1);
+  expect(bench.flusher.unflushedBytes).toBe(40);
+  const waiting = bench.flusher.waitForFlush(60_000);
+  await bench.end();
+  await waiting;
+  expect(bench.flusher.unflushedBytes).toBe(0);
+});

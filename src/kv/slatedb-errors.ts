@@ -1,0 +1,79 @@
+/**
+ * What the engine's errors become: errors of ours, with the native one as their cause. It goes by the `tag` they carry, so it
+ * does not need the binding.
+ */
+
+import {
+  EventStoreError,
+  InternalError,
+  StorageCorruptError,
+  StorageUnavailableError,
+  type WriteOutcome,
+  WriterFencedError,
+} from "../errors.ts";
+import { DeadlineExpired } from "../runtime/deadline.ts";
+
+/** What the binding's errors have in common, without relying on classes it does not export. */
+function tagOf(error: unknown): string {
+  if (typeof error === "object" && error !== null && "tag" in error && typeof error.tag === "string") return error.tag;
+  return error instanceof Error ? error.constructor.name : "unknown";
+}
+
+/** Why the engine closed itself, as the error says it: the engine's own status may say so only a moment later. */
+export function closeReasonOf(error: unknown): string | undefined {
+  if (tagOf(error) !== "Closed" || typeof error !== "object" || error === null || !("reason" in error))
+    return undefined;
+  return typeof error.reason === "string" ? error.reason : undefined;
+}
+
+export interface Failure {
+  readonly state: "fenced" | "failed";
+  readonly error: EventStoreError;
+}
+
+export function failureFrom(reason: string | undefined, cause: unknown): Failure {
+  if (reason === "Fenced") return { state: "fenced", error: new WriterFencedError({ cause }) };
+  return {
+    state: "failed",
+    error: new StorageUnavailableError("The storage engine stopped, so the store must be opened again", { cause }),
+  };
+}
+
+/** The same failure, told of one call. */
+export function errorOf(failure: Failure, outcome: WriteOutcome | undefined): EventStoreError {
+  const options = { cause: failure.error.cause ?? failure.error, ...(outcome === undefined ? {} : { outcome }) };
+  if (failure.state === "fenced") return new WriterFencedError(options);
+  return new StorageUnavailableError(failure.error.message, options);
+}
+
+/** An error of a single call, after which the store goes on. */
+export function callError(error: unknown): EventStoreError {
+  if (error instanceof EventStoreError) return error;
+  switch (tagOf(error)) {
+    case "Data":
+      return new StorageCorruptError("The storage holds damaged data", { cause: error });
+    case "Unavailable":
+      return new StorageUnavailableError("The storage failed", { cause: error });
+    default:
+      return new InternalError("The storage engine refused a call", { cause: error });
+  }
+}
+
+export function closeError(cause: unknown): StorageUnavailableError {
+  const what = cause instanceof DeadlineExpired ? "did not answer in time" : "failed";
+  const message = `The storage ${what} while the store was closing; what was acknowledged is durable`;
+  return new StorageUnavailableError(message, { cause });
+}
+
+export function openError(cause: unknown, url: string): EventStoreError {
+  if (cause instanceof EventStoreError) return cause;
+  if (cause instanceof DeadlineExpired) {
+    return new StorageUnavailableError(`The storage did not answer while the store was opening: ${url}`, {
+      cause,
+      outcome: "not-applied",
+    });
+  }
+  if (tagOf(cause) === "Data") return new StorageCorruptError(`The storage holds damaged data: ${url}`, { cause });
+  if (tagOf(cause) === "Closed") return new WriterFencedError({ cause, outcome: "not-applied" });
+  return new StorageUnavailableError(`The store cannot be opened: ${url}`, { cause, outcome: "not-applied" });
+}
