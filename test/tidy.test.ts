@@ -1,8 +1,10 @@
 /** The house rules that a machine can check: who imports whom, who alone imports what, what may appear nowhere. */
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
+
+setDefaultTimeout(60_000);
 
 const root = resolve(import.meta.dir, "..");
 const source = join(root, "src");

@@ -1,11 +1,13 @@
 /** The parts of the harness that a wrong figure would come from. */
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { closedLoop } from "../../bench/harness/closed-loop.ts";
 import { openEventSource } from "../../bench/harness/event-source.ts";
 import { urlBelow } from "../../bench/harness/locations.ts";
 import { sampleEvent } from "../../bench/harness/sample-events.ts";
 import { DurationRecorder, median, medianBy, percentile, summarize } from "../../bench/harness/statistics.ts";
+
+setDefaultTimeout(60_000);
 
 describe("statistics", () => {
   test("take a percentile as the smallest value that so many do not exceed", () => {

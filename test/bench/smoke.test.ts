@@ -1,6 +1,6 @@
 /** The benches at smoke size: every scenario runs, checks itself and reports. Nothing here looks at a time. */
 
-import { afterAll, describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,6 +9,8 @@ import type { Report } from "../../bench/harness/report.ts";
 import { runHere } from "../../bench/harness/run-scenario.ts";
 import { check, type Scenario } from "../../bench/harness/scenario.ts";
 import { scenarios } from "../../bench/scenarios/all.ts";
+
+setDefaultTimeout(60_000);
 
 const mainFile = join(import.meta.dir, "..", "..", "bench", "main.ts");
 const folder = mkdtempSync(join(tmpdir(), "strata-bench-test-"));

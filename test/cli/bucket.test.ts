@@ -1,8 +1,10 @@
 /** The command line on a bucket of a real MinIO, which it makes itself. */
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { minioAvailable, startMinio } from "../support/minio.ts";
 import { manyLines, strata } from "./support.ts";
+
+setDefaultTimeout(60_000);
 
 describe.skipIf(!minioAvailable)("A store in a bucket (needs MinIO)", () => {
   test("is made by an import with --create-bucket, and read by the other commands", async () => {

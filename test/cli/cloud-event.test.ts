@@ -1,12 +1,14 @@
 /** Any event as a line and back, and the parts that this rests on. */
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { parseCloudEvent } from "../../src/cli/cloud-event.ts";
 import { cloudEventLine } from "../../src/cli/cloud-event-line.ts";
 import { fromPlainData, toPlainData } from "../../src/cli/plain-data.ts";
 import { parseTime } from "../../src/cli/time.ts";
 import type { RecordedEvent } from "../../src/index.ts";
+
+setDefaultTimeout(60_000);
 
 const keys = fc.string({ maxLength: 5 }).filter((key) => key !== "__proto__");
 const dates = fc.date({ noInvalidDate: true });

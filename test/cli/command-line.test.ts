@@ -1,10 +1,12 @@
 /** The command line itself: help, versions, exit codes, and what it says of mistakes. */
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { rm } from "node:fs/promises";
 import { version } from "../../package.json";
 import { Progress } from "../../src/cli/progress.ts";
 import { environment, line, mainScript, manyLines, strata, Workplace } from "./support.ts";
+
+setDefaultTimeout(60_000);
 
 const commands = ["import", "export", "read", "streams", "stats"];
 

@@ -1,9 +1,11 @@
 /** `strata export`: what it writes, imports again to the same events. */
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { gunzipSync } from "node:zlib";
 import type { NewEvent, RecordedEvent } from "../../src/index.ts";
 import { environment, mainScript, manyLines, strata, Workplace } from "./support.ts";
+
+setDefaultTimeout(60_000);
 
 const bytes = Uint8Array.of(0, 1, 254, 255);
 

@@ -1,7 +1,9 @@
 /** An import that is killed in the middle, and run again: every event once, in order, with no gap. */
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { environment, line, mainScript, Workplace } from "./support.ts";
+
+setDefaultTimeout(60_000);
 
 const eventCount = 30_000;
 const streamCount = 700;

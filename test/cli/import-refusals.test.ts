@@ -1,8 +1,10 @@
 /** Lines and inputs that an import refuses: by number and reason, with what stands before them imported. */
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { gzipSync } from "node:zlib";
 import { environment, line, mainScript, manyLines, Workplace } from "./support.ts";
+
+setDefaultTimeout(60_000);
 
 /** A bad line, and what the reason must say. */
 const refusals: readonly (readonly [string, string, RegExp])[] = [

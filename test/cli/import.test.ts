@@ -1,8 +1,10 @@
 /** `strata import`: what becomes of a CloudEvent, and that each is imported once. */
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { gzipSync } from "node:zlib";
 import { cloudEvent, line, manyLines, strata, Workplace } from "./support.ts";
+
+setDefaultTimeout(60_000);
 
 describe("An imported event", () => {
   test("keeps its id, type, data and time, and its subject names the stream", async () => {

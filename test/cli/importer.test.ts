@@ -1,6 +1,6 @@
 /** The importer by itself: its bounds made small, so that streams are forgotten and met again all the time. */
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { type Batch, type BatchOptions, batchesOf } from "../../src/cli/import-batches.ts";
 import { Importer } from "../../src/cli/importer.ts";
 import { linesOf } from "../../src/cli/lines.ts";
@@ -8,6 +8,8 @@ import { type LedgerBounds, StreamLedger } from "../../src/cli/stream-ledger.ts"
 import { type EventStore, OverloadedError, openEventStore } from "../../src/index.ts";
 import { collect } from "../support/collect.ts";
 import { line, manyLines } from "./support.ts";
+
+setDefaultTimeout(60_000);
 
 const options: BatchOptions = { category: undefined, eventsMax: 50, skipBad: false };
 

@@ -1,8 +1,10 @@
 /** `strata read`, `streams` and `stats`: what they show, and that they make no store where there is none. */
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdir, readdir } from "node:fs/promises";
 import { manyLines, strata, Workplace } from "./support.ts";
+
+setDefaultTimeout(60_000);
 
 function jsonLines(text: string): readonly Record<string, unknown>[] {
   return text.split("\n").flatMap((part) => (part === "" ? [] : [JSON.parse(part)]));

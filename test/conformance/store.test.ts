@@ -1,10 +1,12 @@
 /** What a store promises, on every byte store it can stand on. */
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { ConflictError, type EventStore, type NewEvent, type RecordedEvent } from "../../src/index.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { type Backend, backends } from "../support/backends.ts";
 import { collect, errorOf, take } from "../support/collect.ts";
+
+setDefaultTimeout(60_000);
 
 const placed = (total = 1, extra: Partial<NewEvent> = {}): NewEvent => ({ type: "Placed", data: { total }, ...extra });
 const noStream = { expectedVersion: "no-stream" } as const;

@@ -1,11 +1,13 @@
 /** A real process is killed at random moments, again and again, on one folder: nothing acknowledged is lost. */
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { openEventStore } from "../../src/index.ts";
 import { temporaryFolder } from "../support/backends.ts";
 import { collect } from "../support/collect.ts";
 import { seededRandom } from "../support/faulty-kv.ts";
+
+setDefaultTimeout(60_000);
 
 const rounds = 20;
 const child = join(import.meta.dir, "../support/crash-child.ts");

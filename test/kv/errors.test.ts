@@ -5,6 +5,7 @@ import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { EventStoreError } from "../../src/errors.ts";
 import type { KeyValueStore } from "../../src/kv/kv.ts";
+import { callError, closeReasonOf, failureFrom } from "../../src/kv/slatedb-errors.ts";
 import { type Interceptor, s3Error, startS3StandIn } from "./s3-stand-in.ts";
 import {
   allRows,
@@ -37,7 +38,7 @@ async function failuresOf(kv: KeyValueStore): Promise<readonly EventStoreError[]
 }
 
 test("A fence that is found at a write is told as one, each time, and by every call after it", async () => {
-  for (let round = 0; round < 10; round += 1) {
+  for (let round = 0; round < 30; round += 1) {
     await using standIn = startS3StandIn();
     const kv = await openOnStandIn(standIn);
     await kv.write([put("a", "1")]);
@@ -48,6 +49,23 @@ test("A fence that is found at a write is told as one, each time, and by every c
     for (const { code, outcome } of await failuresOf(kv)) expect([code, outcome]).toEqual(["writer-fenced", undefined]);
     await kv.close();
   }
+});
+
+test("An error says itself why the engine closed: the engine's own status may be a moment behind", () => {
+  const closed = (reason: string): Error => Object.assign(new Error("closed"), { tag: "Closed", reason });
+  expect(closeReasonOf(closed("Fenced"))).toBe("Fenced");
+  expect(failureFrom(closeReasonOf(closed("Fenced")), undefined).error.code).toBe("writer-fenced");
+  expect(failureFrom(closeReasonOf(closed("Panic")), undefined).error.code).toBe("storage-unavailable");
+  expect(closeReasonOf(Object.assign(new Error("no"), { tag: "Data", reason: "Fenced" }))).toBeUndefined();
+  expect(closeReasonOf("Fenced")).toBeUndefined();
+});
+
+test("Each kind of error of the engine has one of ours, and what is no error of the engine is internal", () => {
+  const codes = ["Data", "Unavailable", "Invalid", "Internal", "Transaction"].map(
+    (tag) => callError(Object.assign(new Error("native"), { tag })).code,
+  );
+  expect(codes).toEqual(["storage-corrupt", "storage-unavailable", "internal", "internal", "internal"]);
+  expect(callError(undefined).code).toBe("internal");
 });
 
 test("A fence is noticed without any call, by looking at the engine", async () => {

@@ -1,8 +1,10 @@
 /** The heartbeat on a clock that the test turns: what counts as having stood still, and that it is not forgotten. */
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { Heartbeat } from "../../src/kv/heartbeat.ts";
 import { TurnedClock } from "./stores.ts";
+
+setDefaultTimeout(60_000);
 
 /** A heart that beats by itself only once in ten minutes, so that the test decides when it is looked at. */
 function heartbeatOn(clock: TurnedClock, onBeat: () => void = () => {}, intervalMs = 600_000): Heartbeat {

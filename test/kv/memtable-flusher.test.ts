@@ -1,9 +1,11 @@
 /** When memtables are flushed: by groups, bytes and time, spaced, and never two at once. The flush is the test's to end. */
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { MemtableFlusher } from "../../src/kv/memtable-flusher.ts";
 import { type SlateTuning, tuningFor } from "../../src/kv/slatedb-settings.ts";
 import { TurnedClock, until } from "./stores.ts";
+
+setDefaultTimeout(60_000);
 
 const tuning: SlateTuning = {
   ...tuningFor({ kind: "memory", url: "memory:" }),

@@ -1,10 +1,12 @@
 /** The engine ignores settings it does not know, so each is read back; and the settings keep the distances they rest on. */
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { InternalError } from "../../src/errors.ts";
 import type { StoreLocation } from "../../src/kv/object-store.ts";
 import { nativeSettings } from "../../src/kv/slatedb-kv.ts";
 import { engineSettings, sameSetting, tuningFor } from "../../src/kv/slatedb-settings.ts";
+
+setDefaultTimeout(60_000);
 
 const locations: readonly StoreLocation[] = [
   { kind: "memory", url: "memory:" },

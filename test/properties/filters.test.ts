@@ -1,6 +1,6 @@
 /** Filters over thousands of events: whatever is asked, from wherever, the index finds what a plain scan finds. */
 
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import type { EventFilter, EventStore } from "../../src/index.ts";
 import { createMemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
@@ -8,6 +8,8 @@ import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { collect } from "../support/collect.ts";
 import { seededRandom } from "../support/faulty-kv.ts";
 import { type ModelEvent, modelMatches } from "../support/model.ts";
+
+setDefaultTimeout(60_000);
 
 const total = 9_000;
 const events: ModelEvent[] = [];

@@ -1,12 +1,14 @@
 /** Random histories: the store answers, and holds, exactly what the trivial model does. */
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { type EventFilter, type EventStore, EventStoreError, type RecordedEvent } from "../../src/index.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { type Backend, memoryBackend, slateFolderBackend, slateMemoryBackend } from "../support/backends.ts";
 import { collect } from "../support/collect.ts";
 import { type ModelCommit, type ModelEvent, modelMatches, StoreModel } from "../support/model.ts";
+
+setDefaultTimeout(60_000);
 
 const streamName = fc.constantFrom("a-1", "a-2", "b-1", "b", "c-\u0000", "c-9");
 const tag = fc.constantFrom("x", "y", "z");

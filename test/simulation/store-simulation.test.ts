@@ -3,7 +3,7 @@
  * history: everything acknowledged is there once, at the place that was told, and no follower missed or repeated anything.
  */
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import {
   type AppendResult,
   type EventStore,
@@ -20,6 +20,8 @@ import {
   openFaultyKv,
   seededRandom,
 } from "../support/faulty-kv.ts";
+
+setDefaultTimeout(60_000);
 
 const seeds = 240;
 const streams = ["a-1", "a-2", "b-1", "c-1"];

@@ -1,6 +1,6 @@
 /** Bad input of every kind: a typed error that names what is wrong, and nothing is written. */
 
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type EventStore, EventStoreError, openEventStore } from "../../src/index.ts";
@@ -8,6 +8,8 @@ import { openMemoryKv } from "../../src/kv/memory-kv.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { temporaryFolder } from "../support/backends.ts";
 import { collect, errorOf } from "../support/collect.ts";
+
+setDefaultTimeout(60_000);
 
 let store: EventStore;
 beforeAll(async () => {

@@ -1,11 +1,13 @@
 /** The pipeline where storage is slow, fails or hangs: what is promised, what is said, and what is bounded. */
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { type EventStore, OverloadedError, StorageUnavailableError, WriterFencedError } from "../../src/index.ts";
 import { queueBytesMax } from "../../src/log/commit-pipeline.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { collect, errorOf, until } from "../support/collect.ts";
 import { createGatedKv, type GatedKv } from "../support/gated-kv.ts";
+
+setDefaultTimeout(60_000);
 
 const any = { expectedVersion: "any" } as const;
 const event = (data: unknown = 1): { type: string; data: unknown } => ({ type: "T", data });

@@ -1,6 +1,6 @@
 /** The bytes of format 1, frozen: today's code reads them, and still writes the same. A change here needs a new format. */
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { decodeEvent } from "../../src/format/envelope.ts";
 import { globalPageKey, streamPageKey } from "../../src/format/key-families.ts";
 import { decodeGlobalPage, decodeStreamPage } from "../../src/format/pages.ts";
@@ -30,6 +30,8 @@ import {
   sampleRecord,
   sampleStored,
 } from "../support/format-samples.ts";
+
+setDefaultTimeout(60_000);
 
 const row = (name: keyof typeof fixture, key: Uint8Array = sampleKey): { key: Uint8Array; value: Buffer } => ({
   key,

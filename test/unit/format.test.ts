@@ -1,6 +1,6 @@
 /** What stays on storage: keys sort as their values do, codecs round-trip, damage is found, old bytes are still read. */
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { StorageCorruptError } from "../../src/errors.ts";
 import { ByteReader, ByteWriter } from "../../src/format/bytes.ts";
@@ -46,6 +46,8 @@ import {
   encodePostings,
 } from "../../src/format/records.ts";
 import { decodeStreamHead, encodeStreamHead } from "../../src/format/stream-head.ts";
+
+setDefaultTimeout(60_000);
 
 const text = fc.oneof(
   fc.string({ unit: "binary" }),

@@ -1,12 +1,14 @@
 /** What opening finds: a newer format, something that is no store, damage; and what it says of it. */
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { globalPageKey, logEndKey, storeHeaderKey } from "../../src/format/key-families.ts";
 import { encodeStoreHeader, formatVersion } from "../../src/format/records.ts";
 import { StorageCorruptError } from "../../src/index.ts";
 import { createMemoryStorage, type MemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { collect, errorOf } from "../support/collect.ts";
+
+setDefaultTimeout(60_000);
 
 const binary = (key: Uint8Array): string => Buffer.from(key).toString("latin1");
 

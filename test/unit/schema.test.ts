@@ -1,11 +1,13 @@
 /** Definitions: what they refuse, what they derive, and how what was stored under older ones is read. */
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import * as v from "valibot";
 import { defineEvents, type EventStore, event, InvalidEventError, type RecordedEvent, split } from "../../src/index.ts";
 import { createMemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { collect, errorOf, take } from "../support/collect.ts";
+
+setDefaultTimeout(60_000);
 
 const order = defineEvents("order", {
   OrderPlaced: event({

@@ -1,6 +1,6 @@
 /** Subscriptions by property: no gap at the seam, slow consumers, filters, sharing, resuming; and the in-process bus. */
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { type EventStore, type RecordedEvent, StorageUnavailableError } from "../../src/index.ts";
 import { openMemoryKv } from "../../src/kv/memory-kv.ts";
@@ -8,6 +8,8 @@ import { recentBytesMax } from "../../src/log/recent-log.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { collect, take, until } from "../support/collect.ts";
 import { createGatedKv } from "../support/gated-kv.ts";
+
+setDefaultTimeout(60_000);
 
 const any = { expectedVersion: "any" } as const;
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

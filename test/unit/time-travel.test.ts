@@ -1,10 +1,12 @@
 /** Time: what was recorded when, views as of then, and a clock that goes back. */
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { openMemoryKv } from "../../src/kv/memory-kv.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { collect } from "../support/collect.ts";
+
+setDefaultTimeout(60_000);
 
 const start = Date.UTC(2026, 0, 1);
 
