@@ -24,6 +24,7 @@ export interface KvPlace {
   remove(): Promise<void>;
 }
 
+/** What a kind of store can do; the suite asks no more of it. */
 export interface KvCapabilities {
   /** What is written is there at the next open of the same place. */
   readonly persists: boolean;
