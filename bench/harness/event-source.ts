@@ -4,7 +4,6 @@
  */
 
 import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { generatedBatches } from "./generated-events.ts";
 import { UsageError } from "./usage-error.ts";
 
@@ -30,14 +29,11 @@ export interface EventSource {
 /** What `--data` takes for events that are made up. */
 export const generatedData = "generated";
 
-const repositoryFolder = join(import.meta.dir, "..", "..");
-const usualFile = join(repositoryFolder, "..", "shared", "data", "bpic2012.jsonl.gz");
 const batchEventsMax = 1_000;
 
-/** `data`: a file, or "generated"; without it, the file that the environment names, the usual one, or none. */
+/** `data`: a file, or "generated"; without it, the file that STRATA_TEST_DATA names, or else made-up events. */
 export function openEventSource(data: string | undefined): EventSource {
-  const named = data ?? process.env.STRATA_TEST_DATA;
-  const file = named ?? (existsSync(usualFile) ? usualFile : generatedData);
+  const file = data ?? process.env.STRATA_TEST_DATA ?? generatedData;
   if (file === generatedData) {
     return { kind: "generated", data: generatedData, batches: (count) => generatedBatches(count, batchEventsMax) };
   }

@@ -2,12 +2,11 @@
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { environment, mainScript, Workplace } from "./support.ts";
 
 setDefaultTimeout(60_000);
 
-const file: string = process.env.STRATA_TEST_DATA ?? join(import.meta.dir, "../../../shared/data/bpic2012.jsonl.gz");
+const file: string = process.env.STRATA_TEST_DATA ?? "";
 
 interface Facts {
   readonly events: number;
