@@ -32,7 +32,7 @@ export interface EventStoreErrorOptions {
   readonly outcome?: WriteOutcome;
 }
 
-/** The base of every error of Strata. `outcome` is set on failed writes only. */
+/** The base of every error of Strata. `outcome` is set on failed writes, and on failed opens, which write too. */
 export class EventStoreError extends Error {
   readonly code: EventStoreErrorCode;
   readonly outcome: WriteOutcome | undefined;

@@ -4,16 +4,15 @@
  * the events' bytes, and what was decoded of them, by bytes.
  */
 
-import { type EventSummary, readHeader, readSummary, type StoredEvent } from "../format/envelope.ts";
+import { type EventSummary, readHeader, type StoredEvent } from "../format/envelope.ts";
 import { indexSegmentSize, segmentOf } from "../format/key-families.ts";
 import type { RecordedEvent } from "../vocabulary/event.ts";
 import type { CheckedFilter } from "../vocabulary/filter.ts";
 import { categoryOf } from "../vocabulary/names.ts";
 import { type Postings, TermIndex } from "./term-index.ts";
 
-/** Ids of at least this many of the newest events are remembered (and at most a segment more). */
+/** Ids of the events of at least so many whole segments, the newest ones, are remembered (and at most a segment more). */
 export const recentSegmentsMin = 10;
-export const recentEventsMin: number = recentSegmentsMin * indexSegmentSize;
 /** The most bytes of encoded events that stay for live subscribers. */
 export const recentBytesMax: number = 8 * 1024 * 1024;
 
@@ -65,10 +64,6 @@ export function toRecent(
 export function recentFromStored(stored: StoredEvent): RecentEvent {
   const header = readHeader(stored.bytes);
   return toRecent(stored, header.recordedAtMs, header);
-}
-
-export function summaryOf(stored: StoredEvent): EventSummary & { readonly category: string } {
-  return { ...readSummary(stored.bytes), category: categoryOf(stored.streamName) };
 }
 
 export class RecentLog {

@@ -9,8 +9,3 @@ export interface IdSource {
 export const systemIds: IdSource = {
   next: () => Bun.randomUUIDv7(),
 };
-
-/** A random number in [0, 1), for jitter. */
-export function randomFraction(): number {
-  return Math.random();
-}
