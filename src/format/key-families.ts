@@ -8,6 +8,7 @@
  * | 01  | store header     | -                            | format version, store id, families in use                    |
  * | 02  | log end          | -                            | last position, its time, up to where the index is complete   |
  * | 10  | stream heads     | stream name                  | version, times, the newest events (stream-head.ts)           |
+ * | 11  | stream names     | - ; segment                  | what the filter of names covers; a segment of it             |
  * | 20  | stream events    | stream name, last version    | a page (pages.ts)                                            |
  * | 30  | global log       | last position                | a page, complete without look-ups                            |
  * | 40  | index            | kind, value, segment         | the positions of a full segment that match                   |
@@ -15,7 +16,7 @@
  * | 60  | idempotency keys | key                          | the result of the commit                                     |
  * | 61  | idempotency ages | minute, last position        | the keys written then, to be dropped when the window passed  |
  *
- * Free for later families: 11-1f, 21-2f, 31-3f, 41-4f, 51-5f, 62-ff.
+ * Free for later families: 12-1f, 21-2f, 31-3f, 41-4f, 51-5f, 62-ff.
  */
 
 import {
@@ -31,6 +32,7 @@ const tags = {
   storeHeader: 0x01,
   logEnd: 0x02,
   streamHeads: 0x10,
+  streamNames: 0x11,
   streamEvents: 0x20,
   globalLog: 0x30,
   index: 0x40,
@@ -84,6 +86,16 @@ export function streamHeadSpan(prefix: string): KeySpan {
 export function streamNameOfHeadKey(key: Uint8Array): string {
   return new OrderedReader(key, 1).string();
 }
+
+/** What the filter of stream names covers. It sorts before the segments. */
+export const nameDirectoryKey: Buffer = Buffer.of(tags.streamNames);
+
+export function nameSegmentKey(segment: number): Buffer {
+  return tagged(tags.streamNames, orderedInteger(segment));
+}
+
+/** The segments of the filter of stream names. */
+export const nameSegmentSpan: KeySpan = { start: nameSegmentKey(0), end: Buffer.of(tags.streamNames + 1) };
 
 export function streamPageKey(streamName: string, lastVersion: number): Buffer {
   return tagged(tags.streamEvents, orderedString(streamName), orderedInteger(lastVersion));

@@ -5,23 +5,38 @@
  * stream page: seal | count | { version step, position step, length } x count | bytes
  * global page: seal | names | { text } x names | count | { position step, name, version, length } x count | bytes
  *
+ * What is larger than a kilobyte and gains by it stands compressed: seal | length | one Zstd frame of all that would follow
+ * the seal. Stored bytes are what a writer's memory, its bill and a replay's time are made of; pages are much alike inside.
+ *
  * A step is the difference to the entry before, the first one to zero, so that gaps which retention makes can be said.
  */
 
 import { StorageCorruptError } from "../errors.ts";
-import { type ByteReader, ByteWriter } from "./bytes.ts";
-import { beginSealed, openSealed, seal } from "./checksum.ts";
+import { ByteReader, ByteWriter } from "./bytes.ts";
+import { beginSealed, openSealed, seal, sealBytes } from "./checksum.ts";
 import type { StoredEvent } from "./envelope.ts";
 import { globalPageKey, streamPageKey } from "./key-families.ts";
 
-const streamPageKind = 0x21;
-const globalPageKind = 0x31;
+/** The kinds as they are, and compressed. */
+const streamPageKinds = { plain: 0x21, compressed: 0x22 } as const;
+const globalPageKinds = { plain: 0x31, compressed: 0x32 } as const;
+
+interface PageKinds {
+  readonly plain: number;
+  readonly compressed: number;
+}
+
+/** A page from this size on is compressed, at this level, if it becomes at most so large. */
+const compressedFromBytes = 1_024;
+const compressionLevel = 1;
+const compressedRatioMax = 0.9;
 
 /** A page ends when it has this many events or bytes; a larger event has a page of its own. */
 export const pageEventsMax = 256;
 export const pageBytesMax: number = 64 * 1024;
 
 const scratch = new ByteWriter(pageBytesMax);
+const frameScratch = new ByteWriter(pageBytesMax);
 
 /** Cuts a run of events into pages of bounded size, in order. */
 export function splitIntoPages(events: readonly StoredEvent[]): readonly (readonly StoredEvent[])[] {
@@ -51,7 +66,7 @@ export interface PageRow {
 export function encodeStreamPage(events: readonly StoredEvent[]): PageRow {
   const writer = scratch;
   writer.reset();
-  beginSealed(writer, streamPageKind);
+  beginSealed(writer, streamPageKinds.plain);
   writer.varint(events.length);
   let version = 0;
   let position = 0;
@@ -64,7 +79,7 @@ export function encodeStreamPage(events: readonly StoredEvent[]): PageRow {
   }
   for (const event of events) writer.raw(event.bytes);
   const key = streamPageKey(events[0]?.streamName ?? "", version);
-  return { key, value: seal(writer, key) };
+  return { key, value: sealPage(writer, key, streamPageKinds) };
 }
 
 /** Events of the log, by position; at least one. */
@@ -73,7 +88,7 @@ export function encodeGlobalPage(events: readonly StoredEvent[]): PageRow {
   for (const event of events) if (!names.has(event.streamName)) names.set(event.streamName, names.size);
   const writer = scratch;
   writer.reset();
-  beginSealed(writer, globalPageKind);
+  beginSealed(writer, globalPageKinds.plain);
   writer.varint(names.size);
   for (const name of names.keys()) writer.text(name);
   writer.varint(events.length);
@@ -87,7 +102,35 @@ export function encodeGlobalPage(events: readonly StoredEvent[]): PageRow {
   }
   for (const event of events) writer.raw(event.bytes);
   const key = globalPageKey(position);
-  return { key, value: seal(writer, key) };
+  return { key, value: sealPage(writer, key, globalPageKinds) };
+}
+
+/** Ends the page in `writer`, compressed where that pays. */
+function sealPage(writer: ByteWriter, key: Uint8Array, kinds: PageKinds): Buffer {
+  const content = writer.view(sealBytes);
+  if (content.length < compressedFromBytes) return seal(writer, key);
+  const frame = Bun.zstdCompressSync(content, { level: compressionLevel });
+  if (frame.length > content.length * compressedRatioMax) return seal(writer, key);
+  frameScratch.reset();
+  beginSealed(frameScratch, kinds.compressed);
+  frameScratch.varint(content.length);
+  frameScratch.raw(frame);
+  return seal(frameScratch, key);
+}
+
+/** Checks the page and returns a reader over what follows its seal. */
+function openPage({ key, value }: StoredRow, kinds: PageKinds, what: string): ByteReader {
+  if (value[0] !== kinds.compressed) return openSealed(key, value, kinds.plain, what);
+  const reader = openSealed(key, value, kinds.compressed, what);
+  const length = reader.varint();
+  let content: Uint8Array;
+  try {
+    content = Bun.zstdDecompressSync(reader.raw(reader.remaining));
+  } catch (cause) {
+    throw new StorageCorruptError(`${what} cannot be decompressed`, { cause });
+  }
+  if (content.length !== length) throw new StorageCorruptError(`${what} is longer or shorter than it says`);
+  return new ByteReader(content);
 }
 
 /** A row as it was read. */
@@ -116,7 +159,7 @@ function cut(reader: ByteReader, entries: readonly Entry[], what: string): reado
 
 export function decodeStreamPage(streamName: string, row: StoredRow): readonly StoredEvent[] {
   const what = "A page of a stream";
-  const reader = openSealed(row.key, row.value, streamPageKind, what);
+  const reader = openPage(row, streamPageKinds, what);
   const entries: Entry[] = [];
   let version = 0;
   let position = 0;
@@ -130,7 +173,7 @@ export function decodeStreamPage(streamName: string, row: StoredRow): readonly S
 
 export function decodeGlobalPage(row: StoredRow): readonly StoredEvent[] {
   const what = "A page of the log";
-  const reader = openSealed(row.key, row.value, globalPageKind, what);
+  const reader = openPage(row, globalPageKinds, what);
   const names: string[] = [];
   for (let left = reader.varint(); left > 0; left -= 1) names.push(reader.text());
   const entries: Entry[] = [];

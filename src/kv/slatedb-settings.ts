@@ -56,9 +56,7 @@ const shared = {
   heartbeat: true,
   reuseConnections: false,
   memtableFlushGroups: 128,
-  memtableFlushBytes: 16 * 1024 * 1024,
   memtableFlushMs: 10 * 60_000,
-  memtablePaceBytes: 48 * 1024 * 1024,
   memtablePaceMs: 2_000,
   memtableBytesMax: 256 * 1024 * 1024,
   readTimeoutMs: 30_000,
@@ -73,6 +71,9 @@ const localTuning: SlateTuning = {
   garbageMinAgeMs: 24 * 60 * 60_000,
   garbageIntervalMs: 5 * 60_000,
   manifestPollMs: 1_000,
+  // What waits to be flushed is in memory twice, so it is kept small where a flush costs no money.
+  memtableFlushBytes: 8 * 1024 * 1024,
+  memtablePaceBytes: 24 * 1024 * 1024,
   memtableFlushSpacingMs: 500,
 };
 
@@ -82,6 +83,8 @@ const bucketTuning: SlateTuning = {
   garbageMinAgeMs: 10 * 60_000,
   garbageIntervalMs: 60_000,
   manifestPollMs: 2_000,
+  memtableFlushBytes: 16 * 1024 * 1024,
+  memtablePaceBytes: 48 * 1024 * 1024,
   memtableFlushSpacingMs: 0,
 };
 

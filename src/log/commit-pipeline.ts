@@ -22,6 +22,7 @@ import type { IndexReader } from "./index-reader.ts";
 import { type Conflict, GroupJudge, type Verdict } from "./judge.ts";
 import type { RecentLog } from "./recent-log.ts";
 import type { StreamHeads } from "./stream-heads.ts";
+import type { StreamNames } from "./stream-names.ts";
 
 /** The most commits, events and encoded bytes in one group; a single commit may have as many events. */
 export const groupCommitsMax = 2_048;
@@ -35,6 +36,7 @@ export interface CommitPipelineOptions {
   readonly kv: KeyValueStore;
   readonly clock: Clock;
   readonly heads: StreamHeads;
+  readonly names: StreamNames;
   readonly recent: RecentLog;
   readonly index: IndexReader;
   readonly keys: IdempotencyKeys;
@@ -321,9 +323,12 @@ export class CommitPipeline {
   }
 
   async #write(judge: GroupJudge, rows: GroupRows, swept: readonly KvOperation[]): Promise<void> {
-    const { kv, heads, recent, onDurable } = this.#options;
-    await kv.write([...rows.operations, ...swept]);
+    const { kv, heads, names, recent, onDurable } = this.#options;
+    const filter = names.plan(this.#end.lastPosition);
+    await kv.write([...rows.operations, ...swept, ...filter.rows]);
     this.#indexWriter.confirm(rows.indexProgress);
+    names.confirm(filter);
+    for (const [streamName, { base }] of judge.staged) if (base === undefined) names.add(streamName);
     for (const head of rows.heads) heads.put(head);
     this.#end = rows.end;
     recent.add(judge.recent, rows.end.indexedTo);

@@ -3,12 +3,16 @@
 import { streamHeadKey } from "../format/key-families.ts";
 import { decodeStreamHead, type StreamHead } from "../format/stream-head.ts";
 import type { KvReader } from "../kv/kv.ts";
+import type { StreamNames } from "./stream-names.ts";
 
-/** Bounds of the cache; a head costs about as much as the events in it, and something for itself. */
-const cachedHeadsMax = 32_768;
+/**
+ * Bounds of the cache; a head costs about as much as the events in it, and something for itself. It is kept small, because
+ * the collector lets the process grow to several times what is alive.
+ */
+const cachedHeadsMax = 8_192;
 /** How full it is after making room. */
 const evictedTo = 0.9;
-const cachedBytesMax = 24 * 1024 * 1024;
+const cachedBytesMax = 12 * 1024 * 1024;
 const bytesPerHead = 256;
 const bytesPerEvent = 128;
 
@@ -18,18 +22,21 @@ function costOf(head: StreamHead): number {
 
 export class StreamHeads {
   readonly #kv: KvReader;
+  readonly #names: StreamNames;
   /** In the order of their last use, oldest first. */
   readonly #cache = new Map<string, StreamHead>();
   #cachedBytes = 0;
 
-  constructor(kv: KvReader) {
+  constructor(kv: KvReader, names: StreamNames) {
     this.#kv = kv;
+    this.#names = names;
   }
 
   /** The stream's head, or `undefined` where it has no events. */
   async get(streamName: string): Promise<StreamHead | undefined> {
     const cached = this.#touch(streamName);
     if (cached !== undefined) return cached;
+    if (!this.#names.mayExist(streamName)) return undefined;
     const bytes = await this.#kv.get(streamHeadKey(streamName));
     return bytes === undefined ? undefined : decodeStreamHead(streamName, bytes);
   }
@@ -40,8 +47,8 @@ export class StreamHeads {
     const missing: string[] = [];
     for (const name of new Set(streamNames)) {
       const cached = this.#touch(name);
-      if (cached === undefined) missing.push(name);
-      else heads.set(name, cached);
+      if (cached !== undefined) heads.set(name, cached);
+      else if (this.#names.mayExist(name)) missing.push(name);
     }
     if (missing.length === 0) return heads;
     const values = await this.#kv.getMany(missing.map(streamHeadKey));

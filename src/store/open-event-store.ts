@@ -152,8 +152,8 @@ async function assemble<Definitions extends EventDefinitions>(
   settings: Settings,
 ): Promise<EventStore<Definitions>> {
   const { registry, clock } = settings;
-  const { end, recent } = await recover(kv, clock, settings.ids);
-  const heads = new StreamHeads(kv);
+  const { end, recent, names } = await recover(kv, clock, settings.ids);
+  const heads = new StreamHeads(kv, names);
   const durableEnd = (): typeof end => pipeline.end;
   const lastPosition = (): number => pipeline.end.lastPosition;
   const assertReadable = (): void => assertOpen(kv);
@@ -164,6 +164,7 @@ async function assemble<Definitions extends EventDefinitions>(
     kv,
     clock,
     heads,
+    names,
     recent,
     index: reader.index,
     keys: new IdempotencyKeys(kv, settings.idempotencyWindowMs),

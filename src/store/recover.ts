@@ -17,10 +17,12 @@ import {
   encodeStoreHeader,
   formatVersion,
   type LogEnd,
+  type StoreHeader,
 } from "../format/records.ts";
 import type { KeyValueStore } from "../kv/kv.ts";
 import { LogReader } from "../log/log-reader.ts";
 import { RecentLog, recentFromStored, recentSegmentsMin } from "../log/recent-log.ts";
+import { loadStreamNames, rebuildStreamNames, StreamNames } from "../log/stream-names.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { IdSource } from "../runtime/ids.ts";
 
@@ -28,6 +30,7 @@ export interface Recovered {
   readonly storeId: string;
   readonly end: LogEnd;
   readonly recent: RecentLog;
+  readonly names: StreamNames;
 }
 
 /** Reads what is there, or makes a new store where there is nothing at all. */
@@ -37,7 +40,19 @@ export async function recover(kv: KeyValueStore, clock: Clock, ids: IdSource): P
   const header = decodeStoreHeader(headerBytes);
   if (endBytes === undefined) throw new StorageCorruptError("The store has a header and no end of the log");
   const end = decodeLogEnd(endBytes);
-  return { storeId: header.storeId, end, recent: await recall(kv, end) };
+  const names = await namesOf(kv, header, end);
+  return { storeId: header.storeId, end, names, recent: await recall(kv, end, names) };
+}
+
+/** The filter of stream names; made anew for a store that is older than it is, or where it is damaged. */
+async function namesOf(kv: KeyValueStore, header: StoreHeader, end: LogEnd): Promise<StreamNames> {
+  const known = header.families.includes("streamNames");
+  const names = known ? await loadStreamNames(kv) : undefined;
+  if (names !== undefined && names.coveredTo <= end.lastPosition) return names;
+  // From now on a writer that does not know the filter must not write here.
+  const families = [...new Set([...header.families, "streamNames"])];
+  const value = encodeStoreHeader({ ...header, families });
+  return await rebuildStreamNames(kv, end.lastPosition, [{ kind: "put", key: storeHeaderKey, value }]);
 }
 
 async function create(kv: KeyValueStore, clock: Clock, ids: IdSource): Promise<Recovered> {
@@ -47,19 +62,25 @@ async function create(kv: KeyValueStore, clock: Clock, ids: IdSource): Promise<R
   if (rows.length > 0) throw new StorageCorruptError(`There is a database that is no store of Strata: ${kv.url}`);
   const storeId = ids.next();
   const header = { formatVersion, storeId, createdAtMs: clock.now(), families: familyNames };
+  const names = new StreamNames();
   await kv.write([
     { kind: "put", key: storeHeaderKey, value: encodeStoreHeader(header) },
     { kind: "put", key: logEndKey, value: encodeLogEnd(emptyLogEnd) },
+    ...names.rows(0, 0),
   ]);
-  return { storeId, end: emptyLogEnd, recent: new RecentLog(0) };
+  return { storeId, end: emptyLogEnd, recent: new RecentLog(0), names };
 }
 
-/** The newest events: all that the index does not hold yet, and as many as ids are remembered for. */
-async function recall(kv: KeyValueStore, end: LogEnd): Promise<RecentLog> {
+/** The newest events: all that the index or the filter of names does not hold yet, and as many as ids are remembered for. */
+async function recall(kv: KeyValueStore, end: LogEnd, names: StreamNames): Promise<RecentLog> {
   const remembered = (segmentOf(Math.max(1, end.lastPosition)) - recentSegmentsMin) * indexSegmentSize;
-  const before = Math.max(0, Math.min(end.indexedTo, remembered));
+  const namedTo = names.coveredTo;
+  const before = Math.max(0, Math.min(end.indexedTo, namedTo - (namedTo % indexSegmentSize), remembered));
   const recent = new RecentLog(before);
   for await (const events of new LogReader(kv).forwards(before + 1, end.lastPosition)) {
+    for (const { streamName, version, position } of events) {
+      if (version === 1 && position > namedTo) names.add(streamName);
+    }
     recent.add(events.map(recentFromStored), end.indexedTo);
   }
   return recent;

@@ -7,11 +7,14 @@ import {
   idempotencyKeyKey,
   indexKey,
   logEndKey,
+  nameDirectoryKey,
+  nameSegmentKey,
   storeHeaderKey,
   streamHeadKey,
   streamPageKey,
   timeKey,
 } from "../../src/format/key-families.ts";
+import { encodeNameDirectory, hashName, NameSegment } from "../../src/format/name-filter.ts";
 import { encodeGlobalPage, encodeStreamPage } from "../../src/format/pages.ts";
 import {
   type CommitRecord,
@@ -118,6 +121,22 @@ export const samplePostings: { readonly segment: number; readonly positions: rea
 /** A key that rows of several kinds stand under here. */
 export const sampleKey: Uint8Array = timeKey(29_833_333);
 
+/** 32 KiB, of which the fixture holds the hash. */
+export function sampleNameSegment(): Uint8Array {
+  const segment = new NameSegment();
+  for (const name of ["order-é", "b", "a\u0000b"]) segment.add(hashName(name));
+  return segment.encode(nameSegmentKey(3)).value;
+}
+
+/** Enough events for a page that is stored compressed. */
+export function compressibleStored(): readonly StoredEvent[] {
+  return [...sampleStored(), ...sampleStored(), ...sampleStored()].map((event, index) => ({
+    ...event,
+    version: 7 + index,
+    position: 1_000 + index,
+  }));
+}
+
 /** Everything, as hexadecimal text by name. */
 export function encodeSamples(): Record<string, string> {
   const stored = sampleStored();
@@ -131,6 +150,10 @@ export function encodeSamples(): Record<string, string> {
     "key: time": timeKey(29_833_333),
     "key: idempotency key": idempotencyKeyKey("pay-1"),
     "key: idempotency age": idempotencyAgeKey(29_833_333, 1_004),
+    "key: name directory": nameDirectoryKey,
+    "key: name segment": nameSegmentKey(3),
+    "name directory": encodeNameDirectory({ segments: 4, coveredTo: 2 ** 40, overflowed: false }),
+    "name segment, SHA-256": new Bun.CryptoHasher("sha256").update(sampleNameSegment()).digest(),
     "store header": encodeStoreHeader(sampleHeader),
     "log end": encodeLogEnd(sampleEnd),
     "stream page": encodeStreamPage(stored).value,

@@ -2,8 +2,9 @@
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { decodeEvent } from "../../src/format/envelope.ts";
-import { globalPageKey, streamPageKey } from "../../src/format/key-families.ts";
-import { decodeGlobalPage, decodeStreamPage } from "../../src/format/pages.ts";
+import { globalPageKey, nameSegmentKey, streamPageKey } from "../../src/format/key-families.ts";
+import { decodeNameDirectory, hashName, NameSegment } from "../../src/format/name-filter.ts";
+import { decodeGlobalPage, decodeStreamPage, encodeGlobalPage, encodeStreamPage } from "../../src/format/pages.ts";
 import {
   decodeCommitRecord,
   decodeIdempotencyAge,
@@ -15,10 +16,12 @@ import {
 import { decodeStreamHead } from "../../src/format/stream-head.ts";
 import { createMemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
+import compressed from "../fixtures/compressed-pages-1.json";
 import fixture from "../fixtures/format-1.json";
 import store from "../fixtures/store-1.json";
 import { collect } from "../support/collect.ts";
 import {
+  compressibleStored,
   encodeSamples,
   recordedAtMs,
   sampleEnd,
@@ -26,6 +29,7 @@ import {
   sampleHead,
   sampleHeader,
   sampleKey,
+  sampleNameSegment,
   samplePostings,
   sampleRecord,
   sampleStored,
@@ -58,6 +62,29 @@ test("Today's code reads the bytes of format 1", () => {
   expect(decodeTimeEntry(row("time entry"))).toBe(77);
   expect(decodeCommitRecord(row("commit record"))).toEqual(sampleRecord);
   expect(decodeIdempotencyAge(row("idempotency age"))).toEqual(["pay-1", "pay-2"]);
+});
+
+test("Today's code reads the compressed pages of format 1, and compresses", () => {
+  const stored = compressibleStored();
+  const kinds = [encodeStreamPage(stored), encodeGlobalPage(stored)].map((page) => page.value[0]);
+  expect(kinds).toEqual([0x22, 0x32]);
+  const streamRow = { key: streamPageKey("order-é", 15), value: Buffer.from(compressed["stream page"], "hex") };
+  expect(decodeStreamPage("order-é", streamRow)).toEqual(stored);
+  const globalRow = { key: globalPageKey(1_008), value: Buffer.from(compressed["global page"], "hex") };
+  expect(decodeGlobalPage(globalRow)).toEqual(stored);
+  globalRow.value[40] = (globalRow.value[40] ?? 0) ^ 1;
+  expect(() => decodeGlobalPage(globalRow)).toThrow("its checksum does not match");
+});
+
+test("Today's code reads the filter of stream names of format 1", () => {
+  expect(decodeNameDirectory(bytes("name directory"))).toEqual({ segments: 4, coveredTo: 2 ** 40, overflowed: false });
+  const segment = NameSegment.decode({ key: nameSegmentKey(3), value: sampleNameSegment() });
+  expect(["order-é", "b", "a\u0000b", "a"].map((name) => segment.mayHave(hashName(name)))).toEqual([
+    true,
+    true,
+    true,
+    false,
+  ]);
 });
 
 test("A whole store of format 1 is opened, read and continued", async () => {
