@@ -11,16 +11,19 @@ import { CommitPipeline, type SettledCommit } from "../log/commit-pipeline.ts";
 import type { EventReader, EventStore, StoreHealth } from "../log/event-store.ts";
 import { explainConflict } from "../log/explain.ts";
 import { IdempotencyKeys, idempotencyWindowMsDefault } from "../log/idempotency-keys.ts";
+import type { StoreCore } from "../log/store-internals.ts";
 import { StoreReader } from "../log/store-reader.ts";
 import { StreamHeads } from "../log/stream-heads.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
 import { DeadlineExpired, withDeadline } from "../runtime/deadline.ts";
 import { type IdSource, systemIds } from "../runtime/ids.ts";
+import { type Random, systemRandom } from "../runtime/random.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
 import { EventRegistry } from "../schema/registry.ts";
 import { EventBus } from "../subscriptions/event-bus.ts";
 import { Subscriptions } from "../subscriptions/subscriptions.ts";
 import { recover } from "./recover.ts";
+import { buildCore, type CoreParts } from "./store-core.ts";
 
 /** How to open a store. Unknown options are refused. */
 export interface OpenOptions<Definitions extends EventDefinitions = never> {
@@ -36,11 +39,12 @@ export interface OpenOptions<Definitions extends EventDefinitions = never> {
   readonly commitTimeoutMs?: number;
   /** How long an `idempotencyKey` is remembered at least. Default: seven days. */
   readonly idempotencyWindowMs?: number;
-  /** Told what handlers of `on` throw. Default: a process warning. */
+  /** Told what handlers of `on` throw, and of what fails in the background. Default: a process warning. */
   readonly onError?: (error: unknown) => void;
-  /** Tests may turn their own clock and ids. */
+  /** Tests may bring their own clock, ids and chance. */
   readonly clock?: Clock;
   readonly ids?: IdSource;
+  readonly random?: Random;
 }
 
 const optionNames = [
@@ -53,6 +57,7 @@ const optionNames = [
   "onError",
   "clock",
   "ids",
+  "random",
 ] as const;
 const appendOptionNames = ["expectedVersion", "failIfMatch", "idempotencyKey", "signal"];
 const s3OptionNames = ["endpoint", "region", "accessKeyId", "secretAccessKey", "sessionToken", "createBucket"];
@@ -105,6 +110,7 @@ interface Settings {
   readonly registry: EventRegistry;
   readonly clock: Clock;
   readonly ids: IdSource;
+  readonly random: Random;
   readonly lingerMs: number;
   readonly timeoutMs: number;
   readonly idempotencyWindowMs: number;
@@ -126,6 +132,7 @@ function checkSettings(options: Omit<OpenOptions<EventDefinitions>, "url">): Set
     registry: new EventRegistry(checkDefinitions(options.events), ids),
     clock: options.clock ?? systemClock,
     ids,
+    random: options.random ?? systemRandom,
     lingerMs,
     timeoutMs,
     idempotencyWindowMs:
@@ -139,6 +146,20 @@ export async function openEventStoreOn<const Definitions extends EventDefinition
   kv: KeyValueStore,
   options: Omit<OpenOptions<Definitions>, "url" | "s3">,
 ): Promise<EventStore<Definitions>> {
+  return (await openWithCore<Definitions>(kv, options)).store;
+}
+
+/** A store together with what the layers above the log get of it. For tests and tools. */
+export interface OpenedStore<Definitions extends EventDefinitions = never> {
+  readonly store: EventStore<Definitions>;
+  readonly core: StoreCore;
+}
+
+/** As `openEventStoreOn`, with the inside of the store beside it. */
+export async function openWithCore<const Definitions extends EventDefinitions = never>(
+  kv: KeyValueStore,
+  options: Omit<OpenOptions<Definitions>, "url" | "s3">,
+): Promise<OpenedStore<Definitions>> {
   try {
     return await assemble<Definitions>(kv, checkSettings(options as Omit<OpenOptions<EventDefinitions>, "url">));
   } catch (error) {
@@ -150,9 +171,9 @@ export async function openEventStoreOn<const Definitions extends EventDefinition
 async function assemble<Definitions extends EventDefinitions>(
   kv: KeyValueStore,
   settings: Settings,
-): Promise<EventStore<Definitions>> {
+): Promise<OpenedStore<Definitions>> {
   const { registry, clock } = settings;
-  const { end, recent } = await recover(kv, clock, settings.ids);
+  const { header, end, recent } = await recover(kv, clock, settings.ids);
   const heads = new StreamHeads(kv);
   const durableEnd = (): typeof end => pipeline.end;
   const lastPosition = (): number => pipeline.end.lastPosition;
@@ -160,13 +181,14 @@ async function assemble<Definitions extends EventDefinitions>(
   const reader = new StoreReader({ kv, registry, heads, recent, end: durableEnd, assertReadable });
   const status = (): KvStatus => statusOf(kv, pipeline);
   const subscriptions = new Subscriptions({ reader, registry, recent, lastPosition, status });
+  const keys = new IdempotencyKeys(kv, settings.idempotencyWindowMs);
   const pipeline: CommitPipeline = new CommitPipeline({
     kv,
     clock,
     heads,
     recent,
     index: reader.index,
-    keys: new IdempotencyKeys(kv, settings.idempotencyWindowMs),
+    keys,
     end,
     lingerMs: settings.lingerMs,
     timeoutMs: settings.timeoutMs,
@@ -181,7 +203,17 @@ async function assemble<Definitions extends EventDefinitions>(
     onError: settings.onError,
     hasStopped: () => status().state !== "open",
   });
-  return face<Definitions>({ kv, settings, reader, subscriptions, bus, pipeline });
+  const closeHooks: CoreParts["closeHooks"] = [];
+  const assertUsable = (): void => assertOpen(kv);
+  const core = buildCore({
+    ...{ kv, header, reader, subscriptions, pipeline, keys, registry, clock, closeHooks, assertUsable },
+    ids: settings.ids,
+    random: settings.random,
+    timeoutMs: settings.timeoutMs,
+    onError: settings.onError,
+  });
+  const parts: Parts = { kv, settings, reader, subscriptions, bus, pipeline, core, closeHooks };
+  return { store: face<Definitions>(parts), core };
 }
 
 interface Parts {
@@ -191,6 +223,8 @@ interface Parts {
   readonly subscriptions: Subscriptions;
   readonly bus: EventBus;
   readonly pipeline: CommitPipeline;
+  readonly core: StoreCore;
+  readonly closeHooks: CoreParts["closeHooks"];
 }
 
 function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<Definitions> {
@@ -272,7 +306,10 @@ function health(kv: KeyValueStore, pipeline: CommitPipeline, closed: boolean): S
   return { state: pipeline.stalled ? "stalled" : "open", ...common };
 }
 
-async function close({ kv, settings, subscriptions, pipeline }: Parts): Promise<void> {
+async function close({ kv, settings, subscriptions, pipeline, core, closeHooks }: Parts): Promise<void> {
+  for (const hook of closeHooks.toReversed()) {
+    await withDeadline(Promise.try(hook), settings.timeoutMs, "A part of the store").catch(core.warn);
+  }
   subscriptions.end();
   try {
     await withDeadline(pipeline.close(), settings.timeoutMs, "The commits under way");

@@ -3,9 +3,9 @@
 import { StorageCorruptError } from "../errors.ts";
 import {
   everyKey,
-  familyNames,
   indexSegmentSize,
   logEndKey,
+  logFamilyNames,
   segmentOf,
   storeHeaderKey,
 } from "../format/key-families.ts";
@@ -17,6 +17,7 @@ import {
   encodeStoreHeader,
   formatVersion,
   type LogEnd,
+  type StoreHeader,
 } from "../format/records.ts";
 import type { KeyValueStore } from "../kv/kv.ts";
 import { LogReader } from "../log/log-reader.ts";
@@ -25,7 +26,7 @@ import type { Clock } from "../runtime/clock.ts";
 import type { IdSource } from "../runtime/ids.ts";
 
 export interface Recovered {
-  readonly storeId: string;
+  readonly header: StoreHeader;
   readonly end: LogEnd;
   readonly recent: RecentLog;
 }
@@ -37,7 +38,7 @@ export async function recover(kv: KeyValueStore, clock: Clock, ids: IdSource): P
   const header = decodeStoreHeader(headerBytes);
   if (endBytes === undefined) throw new StorageCorruptError("The store has a header and no end of the log");
   const end = decodeLogEnd(endBytes);
-  return { storeId: header.storeId, end, recent: await recall(kv, end) };
+  return { header, end, recent: await recall(kv, end) };
 }
 
 async function create(kv: KeyValueStore, clock: Clock, ids: IdSource): Promise<Recovered> {
@@ -46,12 +47,12 @@ async function create(kv: KeyValueStore, clock: Clock, ids: IdSource): Promise<R
   cursor.close();
   if (rows.length > 0) throw new StorageCorruptError(`There is a database that is no store of Strata: ${kv.url}`);
   const storeId = ids.next();
-  const header = { formatVersion, storeId, createdAtMs: clock.now(), families: familyNames };
+  const header = { formatVersion, storeId, createdAtMs: clock.now(), families: logFamilyNames };
   await kv.write([
     { kind: "put", key: storeHeaderKey, value: encodeStoreHeader(header) },
     { kind: "put", key: logEndKey, value: encodeLogEnd(emptyLogEnd) },
   ]);
-  return { storeId, end: emptyLogEnd, recent: new RecentLog(0) };
+  return { header, end: emptyLogEnd, recent: new RecentLog(0) };
 }
 
 /** The newest events: all that the index does not hold yet, and as many as ids are remembered for. */
