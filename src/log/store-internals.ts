@@ -50,8 +50,10 @@ export interface StoreCore {
   findByKey(idempotencyKey: string): Promise<CommitRecord | undefined>;
   /** Adds rows to every group from now on. To be called while the store opens. */
   addDecorator(decorator: GroupDecorator): void;
-  /** The reads as of now, and as of a moment. */
+  /** The reads as of now. */
   readonly reader: EventReader;
+  /** The same, frozen at a position. */
+  readerAt(position: number): EventReader;
   /** The events from position `from` on that match, and those to come, until the signal is aborted or the store closes. */
   follow(from: number, filter: CheckedFilter, signal?: AbortSignal): AsyncIterable<RecordedEvent>;
   /** The position of the last durable event. */

@@ -1,5 +1,8 @@
 /** Opens a store and puts its parts together. Data goes one way: face, schema, commit pipeline, format, kv; and back. */
 
+import { Deciders } from "../decider/deciders.ts";
+import type { StreamState } from "../decider/face.ts";
+import type { LoadedState } from "../decider/state-loader.ts";
 import { InvalidArgumentError, printable, StorageUnavailableError, StoreClosedError } from "../errors.ts";
 import type { KeyValueStore, KvStatus } from "../kv/kv.ts";
 import { openMemoryKv } from "../kv/memory-kv.ts";
@@ -8,7 +11,7 @@ import { openSlateKv } from "../kv/slatedb-kv.ts";
 import { checkInteger, checkOptions } from "../log/arguments.ts";
 import { prepareCommit } from "../log/commit.ts";
 import { CommitPipeline, type SettledCommit } from "../log/commit-pipeline.ts";
-import type { EventReader, EventStore, StoreHealth } from "../log/event-store.ts";
+import type { StoreHealth } from "../log/event-store.ts";
 import { explainConflict } from "../log/explain.ts";
 import { IdempotencyKeys, idempotencyWindowMsDefault } from "../log/idempotency-keys.ts";
 import type { StoreCore } from "../log/store-internals.ts";
@@ -22,6 +25,7 @@ import type { EventDefinitions } from "../schema/define-events.ts";
 import { EventRegistry } from "../schema/registry.ts";
 import { EventBus } from "../subscriptions/event-bus.ts";
 import { Subscriptions } from "../subscriptions/subscriptions.ts";
+import type { EventStore, EventStoreView } from "./event-store.ts";
 import { recover } from "./recover.ts";
 import { buildCore, type CoreParts } from "./store-core.ts";
 
@@ -212,7 +216,8 @@ async function assemble<Definitions extends EventDefinitions>(
     timeoutMs: settings.timeoutMs,
     onError: settings.onError,
   });
-  const parts: Parts = { kv, settings, reader, subscriptions, bus, pipeline, core, closeHooks };
+  const deciders = new Deciders(core);
+  const parts: Parts = { kv, settings, reader, subscriptions, bus, pipeline, core, closeHooks, deciders };
   return { store: face<Definitions>(parts), core };
 }
 
@@ -224,14 +229,15 @@ interface Parts {
   readonly bus: EventBus;
   readonly pipeline: CommitPipeline;
   readonly core: StoreCore;
+  readonly deciders: Deciders;
   readonly closeHooks: CoreParts["closeHooks"];
 }
 
 function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<Definitions> {
-  const { kv, settings, reader, subscriptions, bus, pipeline } = parts;
+  const { kv, settings, reader, subscriptions, bus, pipeline, deciders } = parts;
   const { registry } = settings;
   let closing: Promise<void> | undefined;
-  const store: EventStore = {
+  const store: ErasedStore = {
     ...reader.view<never>(async () => pipeline.end.lastPosition),
     append: async (streamName, events, options) => {
       const { expectedVersion, ...rest } = checkOptions(options, appendOptionNames, "options", {
@@ -251,7 +257,11 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
       assertOpen(kv);
       return bus.on(filter, handler);
     },
-    asOf: (when) => asOf(when, reader, pipeline),
+    asOf: (when) => asOf(when, parts),
+    execute: (decider, id, command, options) => deciders.execute(decider, id, command, options),
+    decide: (decision, options) => deciders.decide(decision, options),
+    load: (decider, id) => deciders.load(decider, id).then(stateOf),
+    snapshot: (decider, id) => deciders.snapshot(decider, id),
     health: () => health(kv, pipeline, closing !== undefined),
     stats: () => ({ commits: pipeline.stats(), storage: kv.stats() }),
     close: () => {
@@ -261,6 +271,24 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
     [Symbol.asyncDispose]: async () => await store.close(),
   };
   return store as unknown as EventStore<Definitions>;
+}
+
+/** The face without the types of its deciders, which only callers know. */
+type ErasedStore = Omit<EventStore, keyof ErasedDeciders> & ErasedDeciders;
+
+interface ErasedDeciders extends ErasedLoad {
+  execute(decider: unknown, id: unknown, command: unknown, options?: unknown): Promise<unknown>;
+  decide(decision: unknown, options?: unknown): Promise<unknown>;
+  snapshot(decider: unknown, id: unknown): Promise<unknown>;
+  asOf(when: unknown): EventStoreView;
+}
+
+interface ErasedLoad {
+  load(decider: unknown, id: unknown): Promise<unknown>;
+}
+
+function stateOf({ state, version }: LoadedState): StreamState<unknown> {
+  return { state, version };
 }
 
 function assertOpen(kv: KeyValueStore): void {
@@ -280,20 +308,25 @@ function commitResult({ record, replayed }: SettledCommit): Awaited<ReturnType<E
   return { streams: record.streams, position: record.position, recordedAt: new Date(record.recordedAtMs), replayed };
 }
 
-function asOf(when: unknown, reader: StoreReader, pipeline: CommitPipeline): EventReader {
+function asOf(when: unknown, { reader, pipeline, deciders }: Parts): EventStoreView {
   const { lastPosition } = pipeline.end;
+  const viewAt = (position: () => Promise<number>): EventStoreView => {
+    const view = reader.view<never>(position);
+    const load: ErasedLoad["load"] = (decider, id) => deciders.loadFrom(view, decider, id).then(stateOf);
+    return { ...view, load } as EventStoreView;
+  };
   if (when instanceof Date && !Number.isNaN(when.getTime())) {
     // Looked up once, so that the view stays where it is; the caller's Date may change.
     const timeMs = when.getTime();
     let position: number | undefined;
-    return reader.view<never>(async () => {
+    return viewAt(async () => {
       position ??= Math.min(await reader.positionAt(timeMs), lastPosition);
       return position;
     });
   }
   if (typeof when === "number" && Number.isSafeInteger(when) && when >= 0) {
     const position = Math.min(when, lastPosition);
-    return reader.view<never>(async () => position);
+    return viewAt(async () => position);
   }
   throw new InvalidArgumentError("when", `must be a valid Date or a position from 0, not ${printable(when)}`);
 }

@@ -114,6 +114,7 @@ export function buildCore(parts: CoreParts): StoreCore {
     findByKey: async (key) => (await keys.find([key])).get(key),
     addDecorator: (decorator) => pipeline.addDecorator(decorator),
     reader: reader.view<never>(async () => pipeline.end.lastPosition),
+    readerAt: (position) => reader.view<never>(async () => Math.min(position, pipeline.end.lastPosition)),
     follow: (from, filter, signal) => subscriptions.follow(from, filter, signal),
     lastPosition: () => pipeline.end.lastPosition,
     assertOpen: parts.assertUsable,
