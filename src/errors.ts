@@ -12,6 +12,7 @@ export type EventStoreErrorCode =
   | "conflict"
   | "invalid-argument"
   | "invalid-event"
+  | "invalid-command"
   | "unreadable-event"
   | "store-closed"
   | "writer-fenced"
@@ -83,9 +84,9 @@ export class InvalidArgumentError extends EventStoreError {
   }
 }
 
-/** One problem of an event's data: where, and what. */
+/** One problem of an event's or a command's data: where, and what. */
 export interface EventIssue {
-  /** The path within the event, as in `data.items.0.sku`. */
+  /** The path within the event or command, as in `data.items.0.sku`. */
   readonly path: string;
   readonly message: string;
 }
@@ -106,6 +107,24 @@ export class InvalidEventError extends EventStoreError {
     });
     this.argument = argument;
     this.eventType = eventType;
+    this.issues = issues;
+  }
+}
+
+/** A command is unknown, or does not satisfy its schema; nothing was read or written. Tell whoever sent it, by `issues`. */
+export class InvalidCommandError extends EventStoreError {
+  declare readonly code: "invalid-command";
+  readonly commandType: string;
+  /** Paths within the command, as in `data.items.0.sku`. */
+  readonly issues: readonly EventIssue[];
+
+  constructor(commandType: string, issues: readonly EventIssue[]) {
+    const shown = issues.slice(0, 3).map((issue) => `${issue.path}: ${issue.message}`);
+    const more = issues.length > shown.length ? ` and ${issues.length - shown.length} more` : "";
+    super("invalid-command", `Command ${printable(commandType)} is not valid: ${shown.join("; ")}${more}`, {
+      outcome: "not-applied",
+    });
+    this.commandType = commandType;
     this.issues = issues;
   }
 }

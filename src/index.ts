@@ -1,5 +1,31 @@
 /** The public face of Strata. Named exports only, no logic. */
 
+export {
+  type Command,
+  type CommandOf,
+  type CommandSchemas,
+  type Decide,
+  type DecideContext,
+  type Decider,
+  type DeciderOptions,
+  defineDecider,
+  type Evolve,
+  type SnapshotPolicy,
+} from "./decider/define-decider.ts";
+// Deciders
+export type {
+  DecidedAppend,
+  DecideOptions,
+  Decision,
+  DecisionContext,
+  DecisionMaker,
+  DecisionResult,
+  ExecuteOptions,
+  ExecuteResult,
+  StateReader,
+  StreamState,
+} from "./decider/face.ts";
+export { DomainRefusal, refuse } from "./decider/refusal.ts";
 // Errors
 export {
   ConflictError,
@@ -8,6 +34,7 @@ export {
   type EventStoreErrorCode,
   InternalError,
   InvalidArgumentError,
+  InvalidCommandError,
   InvalidEventError,
   OverloadedError,
   StorageCorruptError,
@@ -30,8 +57,8 @@ export type {
 } from "./log/commit.ts";
 export type { CommitStats } from "./log/commit-pipeline.ts";
 export type {
+  EventLog,
   EventReader,
-  EventStore,
   ListStreamsOptions,
   ReadAllOptions,
   ReadDirection,
@@ -44,6 +71,7 @@ export type {
 } from "./log/event-store.ts";
 export type { Clock } from "./runtime/clock.ts";
 export type { IdSource } from "./runtime/ids.ts";
+export type { Random } from "./runtime/random.ts";
 
 // Defining events
 export {
@@ -63,6 +91,7 @@ export {
   type Upcaster,
 } from "./schema/define-events.ts";
 // Opening and using a store
+export type { EventStore, EventStoreView } from "./store/event-store.ts";
 export { type OpenOptions, openEventStore } from "./store/open-event-store.ts";
 // Words
 export type { EventMetadata, NewEvent, RecordedEvent } from "./vocabulary/event.ts";

@@ -59,6 +59,7 @@ function exitCodeOfStore(code: EventStoreErrorCode): ExitCode {
     case "invalid-argument":
       return exitCodes.usage;
     case "invalid-event":
+    case "invalid-command":
       return exitCodes.badInput;
     case "conflict":
     case "unreadable-event":

@@ -14,9 +14,12 @@
  * | 40  | index            | kind, value, segment         | the positions of a full segment that match                   |
  * | 50  | time             | minute since 1970            | the first position recorded in or after it                   |
  * | 60  | idempotency keys | key                          | the result of the commit                                     |
- * | 61  | idempotency ages | minute, last position        | the keys written then, to be dropped when the window passed  |
+ * | 61  | idempotency ages | minute, last position (, key)| the keys written then, to be dropped when the window passed  |
+ * | 70  | snapshots        | stream, decider, its version | stream version, state (snapshots.ts): a cache                |
  *
- * Free for later families: 12-1f, 21-2f, 31-3f, 41-4f, 51-5f, 62-ff.
+ * Families from 70 on belong to the layers above the log. Set aside: 71 checkpoints, 72 documents, 73 their secondary keys,
+ * 74 parked events, 75 timers, 76 process manager instances, 77 outbox and inbox, 78 processors' settings.
+ * Free for later families: 12-1f, 21-2f, 31-3f, 41-4f, 51-5f, 62-6f, 79-fe.
  */
 
 import {
@@ -41,8 +44,27 @@ const tags = {
   idempotencyAges: 0x61,
 } as const;
 
-/** The families that a store of this format uses; the header lists them. */
-export const familyNames: readonly string[] = Object.keys(tags);
+const upperTags = {
+  snapshots: 0x70,
+} as const;
+
+/** From here on families belong to the layers above the log. */
+export const firstUpperTag = 0x70;
+
+/** The families that every store of this format uses; a new store's header lists them. */
+export const logFamilyNames: readonly string[] = Object.keys(tags);
+
+/** A family of the layers above the log: the store's header lists those that were ever used. */
+export type UpperFamily = keyof typeof upperTags;
+
+/** The families that this version understands. */
+export const familyNames: readonly string[] = [...logFamilyNames, ...Object.keys(upperTags)];
+
+/**
+ * Families that a writer may be ignorant of and still keep the store whole, because what they hold is derived and says for
+ * itself how far it reaches. A version that does not know them opens the store.
+ */
+export const cacheFamilies: readonly UpperFamily[] = ["snapshots"];
 
 /** What an index entry is about. The byte is part of the key. */
 export type IndexKind = "type" | "category" | "tag";
@@ -159,8 +181,10 @@ export function idempotencyKeyKey(idempotencyKey: string): Buffer {
   return tagged(tags.idempotencyKeys, orderedString(idempotencyKey));
 }
 
-export function idempotencyAgeKey(minute: number, lastPosition: number): Buffer {
-  return tagged(tags.idempotencyAges, orderedInteger(minute), orderedInteger(lastPosition));
+/** `distinct`: for groups without events, several of which may share minute and position, one of the keys that they wrote. */
+export function idempotencyAgeKey(minute: number, lastPosition: number, distinct?: string): Buffer {
+  const suffix = distinct === undefined ? [] : [orderedString(distinct)];
+  return tagged(tags.idempotencyAges, orderedInteger(minute), orderedInteger(lastPosition), ...suffix);
 }
 
 /** The ages before `minute`. */
@@ -169,6 +193,21 @@ export function idempotencyAgeSpanBefore(minute: number): KeySpan {
     start: tagged(tags.idempotencyAges, orderedInteger(0)),
     end: tagged(tags.idempotencyAges, orderedInteger(minute)),
   };
+}
+
+/** A stream's snapshot for a decider and the version of its snapshots. */
+export function snapshotKey(streamName: string, deciderName: string, snapshotVersion: number): Buffer {
+  return tagged(
+    upperTags.snapshots,
+    orderedString(streamName),
+    orderedString(deciderName),
+    orderedInteger(snapshotVersion),
+  );
+}
+
+/** All snapshots of one stream. */
+export function snapshotSpan(streamName: string): KeySpan {
+  return spanOf(tagged(upperTags.snapshots, orderedString(streamName)));
 }
 
 /** Every key of the store; used to tell an empty database from one that is not ours. */

@@ -4,7 +4,7 @@
  */
 
 import { StorageCorruptError } from "../errors.ts";
-import { ByteWriter } from "./bytes.ts";
+import { ByteReader, ByteWriter } from "./bytes.ts";
 import { beginSealed, openSealed, seal } from "./checksum.ts";
 import { familyNames, indexSegmentSize, logEndKey, storeHeaderKey } from "./key-families.ts";
 import type { StoredRow } from "./pages.ts";
@@ -23,6 +23,8 @@ export interface StoreHeader {
   readonly createdAtMs: number;
   /** The families that a writer must understand to keep the store whole. */
   readonly families: readonly string[];
+  /** Families in use that a writer may be ignorant of; absent where there are none. */
+  readonly cacheFamilies?: readonly string[];
 }
 
 function headerText(header: object): string {
@@ -59,7 +61,9 @@ export function decodeStoreHeader(bytes: Uint8Array): StoreHeader {
     const what = unknown === undefined ? `its format is ${header.formatVersion}` : `it holds ${unknown}`;
     throw new StorageCorruptError(`The store was written by a newer version of Strata: ${what}`);
   }
+  // What a later version has put beside these stays, should the header be written again.
   return {
+    ...header,
     formatVersion: header.formatVersion,
     storeId: header.storeId,
     createdAtMs: header.createdAtMs ?? 0,
@@ -136,6 +140,8 @@ export interface CommitRecord {
   readonly position: number;
   readonly recordedAtMs: number;
   readonly streams: readonly { readonly streamName: string; readonly streamVersion: number }[];
+  /** How many events the commit had, ending at `position`; not known of records that early versions wrote. */
+  readonly eventCount?: number;
 }
 
 export function encodeCommitRecord(key: Uint8Array, record: CommitRecord): Buffer {
@@ -148,8 +154,14 @@ export function encodeCommitRecord(key: Uint8Array, record: CommitRecord): Buffe
     writer.text(stream.streamName);
     writer.varint(stream.streamVersion);
   }
-  writer.block(nothing);
+  writer.block(record.eventCount === undefined ? nothing : countBlock(record.eventCount));
   return seal(writer, key);
+}
+
+function countBlock(count: number): Uint8Array {
+  const writer = new ByteWriter(8);
+  writer.varint(count);
+  return writer.finish();
 }
 
 export function decodeCommitRecord(row: StoredRow): CommitRecord {
@@ -160,7 +172,9 @@ export function decodeCommitRecord(row: StoredRow): CommitRecord {
   for (let left = reader.varint(); left > 0; left -= 1) {
     streams.push({ streamName: reader.text(), streamVersion: reader.varint() });
   }
-  return { position, recordedAtMs, streams };
+  const extension = reader.block();
+  if (extension.length === 0) return { position, recordedAtMs, streams };
+  return { position, recordedAtMs, streams, eventCount: new ByteReader(extension).varint() };
 }
 
 export function encodeIdempotencyAge(key: Uint8Array, keys: readonly string[]): Buffer {

@@ -16,7 +16,8 @@ import type { KeyValueStore, KvOperation } from "../kv/kv.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { DeadlineExpired, pause, withDeadline } from "../runtime/deadline.ts";
 import type { PreparedCommit } from "./commit.ts";
-import { type GroupRows, groupRows, IndexWriter } from "./group-rows.ts";
+import { assertUpperRows, type GroupDecoration, type GroupDecorator } from "./commit-extras.ts";
+import { type GroupRows, groupRows, hasRows, IndexWriter } from "./group-rows.ts";
 import type { IdempotencyKeys } from "./idempotency-keys.ts";
 import type { IndexReader } from "./index-reader.ts";
 import { type Conflict, GroupJudge, type Verdict } from "./judge.ts";
@@ -86,6 +87,7 @@ export class CommitPipeline {
   readonly #explaining = new Set<Promise<void>>();
   #deadlineTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #closing = new AbortController();
+  readonly #decorators: GroupDecorator[] = [];
   /** Set when a group's fate is unknown: nothing can be judged after it. */
   #failure: EventStoreError | undefined;
   /** A group is taking longer than callers wait; new commits are turned away until it settles. */
@@ -113,6 +115,11 @@ export class CommitPipeline {
 
   stats(): CommitStats {
     return { ...this.#stats, queued: this.#queue.length };
+  }
+
+  /** From the next group on; in the order in which they were added. To be added while the store opens. */
+  addDecorator(decorator: GroupDecorator): void {
+    this.#decorators.push(decorator);
   }
 
   /** Settles when the commit is durable, is found to repeat an earlier one, or failed. */
@@ -270,13 +277,17 @@ export class CommitPipeline {
     try {
       if (this.#failure !== undefined) throw again(this.#failure);
       const recordedAtMs = Math.max(this.#options.clock.now(), this.#end.lastRecordedAtMs);
-      const judge = await this.#judgeFor(group, recordedAtMs);
+      const decorations = await this.#decorationsFor(group);
+      const judge = await this.#judgeFor(group, recordedAtMs, decorations);
       const verdicts = group.map((waiting) => [waiting, judge.judge(waiting.commit)] as const);
-      if (judge.events.length > 0) {
-        const rows = groupRows(judge, this.#end, recordedAtMs, this.#indexWriter);
+      const decorated = decorations.flatMap((decoration) => decoration.rows());
+      if (hasRows(judge, decorated)) {
+        assertUpperRows(decorated);
+        const rows = groupRows(judge, this.#end, recordedAtMs, this.#indexWriter, decorated);
         const swept = judge.keys.size > 0 ? await this.#options.keys.sweep(this.#options.clock.now(), judge.keys) : [];
         writing = true;
         await this.#write(judge, rows, swept);
+        for (const decoration of decorations) decoration.durable();
       }
       this.#announce(verdicts);
     } catch (error) {
@@ -290,7 +301,17 @@ export class CommitPipeline {
     }
   }
 
-  async #judgeFor(group: readonly Waiting[], recordedAtMs: number): Promise<GroupJudge> {
+  async #decorationsFor(group: readonly Waiting[]): Promise<readonly GroupDecoration[]> {
+    if (this.#decorators.length === 0) return [];
+    const commits = group.map((waiting) => waiting.commit);
+    return await Promise.all(this.#decorators.map((decorator) => decorator.begin(commits)));
+  }
+
+  async #judgeFor(
+    group: readonly Waiting[],
+    recordedAtMs: number,
+    decorations: readonly GroupDecoration[],
+  ): Promise<GroupJudge> {
     const { heads, keys, recent } = this.#options;
     const names = new Set<string>();
     const keysUsed: string[] = [];
@@ -306,6 +327,7 @@ export class CommitPipeline {
       keys: await keys.find(keysUsed),
       olderMatches,
       recordedAtMs,
+      decorations,
     });
   }
 
@@ -334,7 +356,7 @@ export class CommitPipeline {
     recent.add(judge.recent, rows.end.indexedTo);
     this.#stats.groups += 1;
     this.#stats.events += judge.events.length;
-    onDurable();
+    if (judge.events.length > 0) onDurable();
   }
 
   #announce(verdicts: readonly (readonly [Waiting, Verdict])[]): void {
@@ -369,7 +391,9 @@ export class CommitPipeline {
       else this.#succeed(waiting, answer, true);
     } catch (error) {
       // A commit with ids of its own may be a retry of one that is stored: who cannot look does not know.
-      const mayBeStored = waiting.commit.appends.every((append) => append.events.every((event) => event.idGiven));
+      const { appends } = waiting.commit;
+      const mayBeStored =
+        appends.length > 0 && appends.every((append) => append.events.every((event) => event.idGiven));
       const late = error instanceof DeadlineExpired;
       const cause = late ? new StorageUnavailableError("The storage did not answer", { cause: error }) : error;
       this.#fail(waiting, asStoreError(cause, mayBeStored ? "unknown" : "not-applied"));

@@ -8,6 +8,7 @@ import type { EventMetadata, NewEvent } from "../vocabulary/event.ts";
 import { checkExpectedVersion, type ExpectedVersion } from "../vocabulary/expected-version.ts";
 import { type CheckedFilter, checkFilter, type EventFilter, namesOf } from "../vocabulary/filter.ts";
 import { checkName } from "../vocabulary/names.ts";
+import { type CommitExtras, extrasBytes } from "./commit-extras.ts";
 
 /** The most events, streams and encoded bytes of one commit. */
 export const commitEventsMax = 10_000;
@@ -95,6 +96,9 @@ export interface PreparedCommit {
   readonly failIfMatch: MatchCondition | undefined;
   readonly idempotencyKey: string | undefined;
   readonly signal: AbortSignal | undefined;
+  /** What the layers above add; only with them may there be no appends. */
+  readonly extras: CommitExtras | undefined;
+  /** What it counts for in the bounds of queue and group, rows of the layers above included. */
   readonly bytes: number;
   readonly eventCount: number;
 }
@@ -174,15 +178,20 @@ function checkNoRepeats(appends: readonly PreparedAppend[]): void {
 
 /**
  * Checks, validates and encodes a commit. Throws `invalid-argument` or `invalid-event`; then nothing was written.
- * `single`: it came from `append`, so that errors name the arguments of that.
+ * `single`: it came from `append`, so that errors name the arguments of that. `extras`: it came from a layer above the log.
  */
-export function prepareCommit(request: unknown, registry: EventRegistry, single: boolean): PreparedCommit {
+export function prepareCommit(
+  request: unknown,
+  registry: EventRegistry,
+  single: boolean,
+  extras?: CommitExtras,
+): PreparedCommit {
   const given = checkObject(request, "commit", requestKeys);
   const inherited = inheritedMetadata();
   const appends = checkList(given.appends, "appends", commitStreamsMax).map((append, index) =>
     prepareAppend(append, single ? "" : `appends[${index}].`, registry, inherited),
   );
-  if (appends.length === 0) refuse("appends", "must have at least one stream");
+  if (appends.length === 0 && extras === undefined) refuse("appends", "must have at least one stream");
   checkNoRepeats(appends);
   const checks = checkList(given.checks ?? [], "checks", commitStreamsMax).map((value, index): StreamCheck => {
     const check = checkObject(value, `checks[${index}]`, ["streamName", "expectedVersion"]);
@@ -203,17 +212,21 @@ export function prepareCommit(request: unknown, registry: EventRegistry, single:
     ...namesOf(failIfMatch?.storedFilter),
   ];
   const eventBytes = events.reduce((sum, event) => sum + event.bytes.length, 0);
-  const bytes = names.reduce((sum, name) => sum + name.length + bytesPerName, eventBytes);
+  const rowBytes = extrasBytes(extras);
+  const bytes = names.reduce((sum, name) => sum + name.length + bytesPerName, eventBytes + rowBytes);
   if (events.length > commitEventsMax)
     refuse("events", `must be at most ${commitEventsMax} in one commit, not ${events.length}`);
   if (eventBytes > commitBytesMax)
     refuse("events", `must have at most ${commitBytesMax} bytes in one commit, not ${eventBytes}`);
+  if (rowBytes > commitBytesMax)
+    refuse("rows", `must have at most ${commitBytesMax} bytes in one commit, not ${rowBytes}`);
   return {
     appends,
     checks,
     failIfMatch,
     idempotencyKey: idempotencyKey as string | undefined,
     signal,
+    extras,
     bytes,
     eventCount: events.length,
   };

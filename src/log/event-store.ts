@@ -1,4 +1,4 @@
-/** The public face of a store: what can be read, and what can be written. Pure types. */
+/** The public face of a log: what can be read, and what can be written. Pure types. */
 
 import type { EventStoreError } from "../errors.ts";
 import type { KvStats } from "../kv/kv.ts";
@@ -112,11 +112,8 @@ export interface StoreStats {
   readonly storage: KvStats;
 }
 
-/**
- * An open store: its one writer, and reads beside it. Close it, or declare it with `await using`; what is acknowledged is
- * durable whether or not it is closed.
- */
-export interface EventStore<Definitions extends EventDefinitions = never>
+/** The log of an open store: what `EventStore` has without the layers above it. */
+export interface EventLog<Definitions extends EventDefinitions = never>
   extends EventReader<Definitions>,
     AsyncDisposable {
   /**

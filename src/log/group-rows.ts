@@ -121,8 +121,22 @@ export interface GroupRows {
   readonly indexProgress: IndexProgress;
 }
 
-/** Everything a group writes. `before` is the end of the log that it continues. */
-export function groupRows(judge: GroupJudge, before: LogEnd, recordedAtMs: number, index: IndexWriter): GroupRows {
+/** Whether what a judge has accepted changes anything in storage. */
+export function hasRows(judge: GroupJudge, decorated: readonly KvOperation[]): boolean {
+  return judge.events.length > 0 || judge.rows.length > 0 || judge.keys.size > 0 || decorated.length > 0;
+}
+
+/**
+ * Everything a group writes, `decorated` included: rows that are added to the group as a whole. `before` is the end of the
+ * log that it continues; a group without events leaves it where it is.
+ */
+export function groupRows(
+  judge: GroupJudge,
+  before: LogEnd,
+  recordedAtMs: number,
+  index: IndexWriter,
+  decorated: readonly KvOperation[],
+): GroupRows {
   const operations: KvOperation[] = [];
   const heads: StreamHead[] = [];
   for (const [streamName, stream] of judge.staged) {
@@ -132,7 +146,8 @@ export function groupRows(judge: GroupJudge, before: LogEnd, recordedAtMs: numbe
   }
   for (const page of splitIntoPages(judge.events)) operations.push(pageRow(encodeGlobalPage(page)));
   const minute = minuteOf(recordedAtMs);
-  if (before.lastPosition === 0 || minute > minuteOf(before.lastRecordedAtMs)) {
+  const hasEvents = judge.events.length > 0;
+  if (hasEvents && (before.lastPosition === 0 || minute > minuteOf(before.lastRecordedAtMs))) {
     const key = timeKey(minute);
     operations.push(put(key, encodeTimeEntry(key, before.lastPosition + 1)));
   }
@@ -142,17 +157,20 @@ export function groupRows(judge: GroupJudge, before: LogEnd, recordedAtMs: numbe
       const key = idempotencyKeyKey(idempotencyKey);
       operations.push(put(key, encodeCommitRecord(key, record)));
     }
-    const key = idempotencyAgeKey(minute, lastPosition);
-    operations.push(put(key, encodeIdempotencyAge(key, [...judge.keys.keys()])));
+    const keys = [...judge.keys.keys()];
+    const key = idempotencyAgeKey(minute, lastPosition, hasEvents ? undefined : keys[0]);
+    operations.push(put(key, encodeIdempotencyAge(key, keys)));
   }
+  for (const row of judge.rows) operations.push(row);
+  for (const row of decorated) operations.push(row);
   const indexed = index.plan(judge.events.length);
   for (const row of indexed.rows) operations.push(row);
   const end: LogEnd = {
     ...before,
     lastPosition,
-    lastRecordedAtMs: recordedAtMs,
+    lastRecordedAtMs: hasEvents ? recordedAtMs : before.lastRecordedAtMs,
     indexedTo: indexed.progress.indexedTo,
   };
-  operations.push(put(logEndKey, encodeLogEnd(end)));
+  if (hasEvents || end.indexedTo !== before.indexedTo) operations.push(put(logEndKey, encodeLogEnd(end)));
   return { operations, heads, end, indexProgress: indexed.progress };
 }

@@ -3,12 +3,14 @@
  * Pure bookkeeping: whatever had to be read was read before, and nothing is written here.
  */
 
-import { InvalidArgumentError, printable } from "../errors.ts";
+import { InternalError, InvalidArgumentError, printable } from "../errors.ts";
 import { type StoredEvent, stampRecordedAt } from "../format/envelope.ts";
 import type { CommitRecord } from "../format/records.ts";
 import type { StreamHead } from "../format/stream-head.ts";
+import type { KvOperation } from "../kv/kv.ts";
 import { type ExpectedVersion, satisfies } from "../vocabulary/expected-version.ts";
 import type { PreparedCommit } from "./commit.ts";
+import { type AssignedCommit, asRejection, type GroupDecoration, rowsOf } from "./commit-extras.ts";
 import { idKey, type RecentEvent, type RecentLog, toRecent } from "./recent-log.ts";
 import { TermIndex } from "./term-index.ts";
 
@@ -37,7 +39,7 @@ export type Verdict =
   | { readonly kind: "accepted"; readonly record: CommitRecord }
   | { readonly kind: "replayed"; readonly record: CommitRecord }
   | { readonly kind: "conflict"; readonly conflict: Conflict }
-  | { readonly kind: "refused"; readonly error: InvalidArgumentError };
+  | { readonly kind: "refused"; readonly error: Error };
 
 /** What the judge rests on, read before it begins. */
 export interface JudgedState {
@@ -48,6 +50,8 @@ export interface JudgedState {
   /** For conditions by query that reach behind `recent`: the first match there, if any. */
   readonly olderMatches: ReadonlyMap<PreparedCommit, number>;
   readonly recordedAtMs: number;
+  /** What adds rows to the whole group. */
+  readonly decorations: readonly GroupDecoration[];
 }
 
 export class GroupJudge {
@@ -57,6 +61,8 @@ export class GroupJudge {
   /** The accepted events, in the order of their positions. */
   readonly events: StoredEvent[] = [];
   readonly recent: RecentEvent[] = [];
+  /** What the commits bring besides their events, in order: of two rows under one key the later holds. */
+  readonly rows: KvOperation[] = [];
   readonly keys: Map<string, CommitRecord> = new Map();
   readonly #terms = new TermIndex();
   readonly #givenIds = new Map<string, RecentEvent>();
@@ -74,9 +80,32 @@ export class GroupJudge {
     if (repeated !== undefined) return repeated;
     const conflict = this.#conflictOf(commit);
     if (conflict !== undefined) return { kind: "conflict", conflict };
-    const record = this.#accept(commit);
+    const assigned = this.#assign(commit);
+    const rejection = this.#rejectionOf(commit, assigned);
+    if (rejection !== undefined) return { kind: "refused", error: rejection };
+    const record = this.#accept(commit, assigned);
     if (key !== undefined) this.keys.set(key, record);
     return { kind: "accepted", record };
+  }
+
+  /** What the layers above say to a commit whose conditions hold; if nothing, its rows are among the group's now. */
+  #rejectionOf(commit: PreparedCommit, assigned: AssignedCommit): Error | undefined {
+    const accepted: (() => void)[] = [];
+    try {
+      const lastPosition = this.#lastPosition + this.events.length;
+      const refused = commit.extras?.guard?.({ lastPosition, versionOf: (name) => this.#versionOf(name) });
+      if (refused !== undefined) return refused;
+      const rows = rowsOf(commit.extras, assigned);
+      for (const decoration of this.#state.decorations) {
+        const undo = decoration.accept(assigned);
+        if (undo !== undefined) accepted.push(undo);
+      }
+      for (const row of rows) this.rows.push(row);
+      return undefined;
+    } catch (error) {
+      for (const undo of accepted.reverse()) undo();
+      return asRejection(error);
+    }
   }
 
   #versionOf(streamName: string): number {
@@ -127,25 +156,49 @@ export class GroupJudge {
     return durable ?? this.#terms.evaluate(filter).find((position) => position > afterPosition);
   }
 
-  #accept(commit: PreparedCommit): CommitRecord {
+  /** The numbers that a commit gets if it is accepted. */
+  #assign(commit: PreparedCommit): AssignedCommit {
+    const { recordedAtMs } = this.#state;
     const streams: { streamName: string; streamVersion: number }[] = [];
+    const stored: StoredEvent[] = [];
+    let position = this.#lastPosition + this.events.length;
     for (const { streamName, events } of commit.appends) {
-      const stream = this.#stage(streamName);
-      for (const event of events) {
-        stream.version += 1;
-        stampRecordedAt(event.bytes, this.#state.recordedAtMs);
-        const position = this.#lastPosition + this.events.length + 1;
-        const stored: StoredEvent = { streamName, version: stream.version, position, bytes: event.bytes };
-        const recent = toRecent(stored, this.#state.recordedAtMs, event);
+      let version = this.#versionOf(streamName);
+      for (const { bytes } of events) {
+        version += 1;
+        position += 1;
+        stampRecordedAt(bytes, recordedAtMs);
+        stored.push({ streamName, version, position, bytes });
+      }
+      streams.push({ streamName, streamVersion: version });
+    }
+    return { streams, events: stored, position, recordedAtMs };
+  }
+
+  #accept(commit: PreparedCommit, { events, streams, position, recordedAtMs }: AssignedCommit): CommitRecord {
+    let index = 0;
+    for (const append of commit.appends) {
+      const stream = this.#stage(append.streamName);
+      for (const event of append.events) {
+        const stored = events[index];
+        if (stored === undefined) throw new InternalError("An accepted commit has fewer events than it came with");
+        index += 1;
+        const recent = toRecent(stored, recordedAtMs, event);
+        stream.version = stored.version;
         stream.appended.push(stored);
         this.events.push(stored);
         this.recent.push(recent);
-        this.#terms.add(position, recent);
-        if (event.idGiven) this.#givenIds.set(idKey(streamName, event.id), recent);
+        this.#terms.add(stored.position, recent);
+        if (event.idGiven) this.#givenIds.set(idKey(stored.streamName, event.id), recent);
       }
-      streams.push({ streamName, streamVersion: stream.version });
     }
-    return { position: this.#lastPosition + this.events.length, recordedAtMs: this.#state.recordedAtMs, streams };
+    const about = commit.appends.length > 0 ? streams : this.#checked(commit);
+    return { position, recordedAtMs, streams: about, eventCount: events.length };
+  }
+
+  /** A commit that appends nothing is remembered, where it has a key, as one about the streams that it checked. */
+  #checked(commit: PreparedCommit): CommitRecord["streams"] {
+    return commit.checks.map(({ streamName }) => ({ streamName, streamVersion: this.#versionOf(streamName) }));
   }
 
   #stage(streamName: string): StagedStream {
@@ -166,8 +219,8 @@ function refusal(argument: string, problem: string): Verdict {
 /** The first result of a key, if it was used for a commit to the same streams. */
 function sameStreams(commit: PreparedCommit, record: CommitRecord): Verdict {
   const names = record.streams.map(({ streamName }) => streamName);
-  const same =
-    names.length === commit.appends.length && commit.appends.every(({ streamName }) => names.includes(streamName));
+  const own = commit.appends.length > 0 ? commit.appends : commit.checks;
+  const same = names.length === own.length && own.every(({ streamName }) => names.includes(streamName));
   return same
     ? { kind: "replayed", record }
     : refusal("idempotencyKey", `was used for a commit to ${printable(names)}`);
@@ -180,5 +233,5 @@ function recordOf(commit: PreparedCommit, found: readonly RecentEvent[]): Commit
     return { streamName, streamVersion: versions.reduce((most, version) => Math.max(most, version), 0) };
   });
   const last = found.reduce((latest, event) => (event.position > latest.position ? event : latest));
-  return { position: last.position, recordedAtMs: last.recordedAtMs, streams };
+  return { position: last.position, recordedAtMs: last.recordedAtMs, streams, eventCount: commit.eventCount };
 }

@@ -5,6 +5,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 export interface Cause {
   readonly correlationId: string;
   readonly causationId: string;
+  readonly actor?: string;
 }
 
 const causes = new AsyncLocalStorage<Cause>();

@@ -45,7 +45,8 @@ export interface PreparedEvent {
 const eventKeys = new Set(["type", "data", "id", "metadata", "occurredAt", "schemaVersion", "tags"]);
 const metadataStrings = ["correlationId", "causationId", "actor"] as const;
 
-function pathOf(root: string, path: StandardSchemaV1.Issue["path"]): string {
+/** The path of a schema's issue, as in `data.items.0.sku`. */
+export function pathOf(root: string, path: StandardSchemaV1.Issue["path"]): string {
   const keys = (path ?? []).map((part) => String(typeof part === "object" ? part.key : part));
   return [root, ...keys].join(".");
 }
@@ -83,6 +84,13 @@ export class EventRegistry {
       }
       this.#categories.set(category, registered);
     }
+  }
+
+  /** Whether the store was opened with these definitions, these very ones. */
+  has({ category, types }: EventDefinitions): boolean {
+    const registered = this.#categories.get(category);
+    if (registered === undefined) return false;
+    return Object.entries(types).every(([type, definition]) => registered.get(type)?.definition === definition);
   }
 
   /** Validates and encodes one event for a stream. Throws `invalid-event`, or `invalid-argument` for what is no event. */

@@ -1,5 +1,8 @@
 /** Opens a store and puts its parts together. Data goes one way: face, schema, commit pipeline, format, kv; and back. */
 
+import { Deciders } from "../decider/deciders.ts";
+import type { StreamState } from "../decider/face.ts";
+import type { LoadedState } from "../decider/state-loader.ts";
 import { InvalidArgumentError, printable, StorageUnavailableError, StoreClosedError } from "../errors.ts";
 import type { KeyValueStore, KvStatus } from "../kv/kv.ts";
 import { openMemoryKv } from "../kv/memory-kv.ts";
@@ -8,19 +11,23 @@ import { openSlateKv } from "../kv/slatedb-kv.ts";
 import { checkInteger, checkOptions } from "../log/arguments.ts";
 import { prepareCommit } from "../log/commit.ts";
 import { CommitPipeline, type SettledCommit } from "../log/commit-pipeline.ts";
-import type { EventReader, EventStore, StoreHealth } from "../log/event-store.ts";
+import type { StoreHealth } from "../log/event-store.ts";
 import { explainConflict } from "../log/explain.ts";
 import { IdempotencyKeys, idempotencyWindowMsDefault } from "../log/idempotency-keys.ts";
+import type { StoreCore } from "../log/store-internals.ts";
 import { StoreReader } from "../log/store-reader.ts";
 import { StreamHeads } from "../log/stream-heads.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
 import { DeadlineExpired, withDeadline } from "../runtime/deadline.ts";
 import { type IdSource, systemIds } from "../runtime/ids.ts";
+import { type Random, systemRandom } from "../runtime/random.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
 import { EventRegistry } from "../schema/registry.ts";
 import { EventBus } from "../subscriptions/event-bus.ts";
 import { Subscriptions } from "../subscriptions/subscriptions.ts";
+import type { EventStore, EventStoreView } from "./event-store.ts";
 import { recover } from "./recover.ts";
+import { buildCore, type CoreParts } from "./store-core.ts";
 
 /** How to open a store. Unknown options are refused. */
 export interface OpenOptions<Definitions extends EventDefinitions = never> {
@@ -36,11 +43,12 @@ export interface OpenOptions<Definitions extends EventDefinitions = never> {
   readonly commitTimeoutMs?: number;
   /** How long an `idempotencyKey` is remembered at least. Default: seven days. */
   readonly idempotencyWindowMs?: number;
-  /** Told what handlers of `on` throw. Default: a process warning. */
+  /** Told what handlers of `on` throw, and of what fails in the background. Default: a process warning. */
   readonly onError?: (error: unknown) => void;
-  /** Tests may turn their own clock and ids. */
+  /** Tests may bring their own clock, ids and chance. */
   readonly clock?: Clock;
   readonly ids?: IdSource;
+  readonly random?: Random;
 }
 
 const optionNames = [
@@ -53,6 +61,7 @@ const optionNames = [
   "onError",
   "clock",
   "ids",
+  "random",
 ] as const;
 const appendOptionNames = ["expectedVersion", "failIfMatch", "idempotencyKey", "signal"];
 const s3OptionNames = ["endpoint", "region", "accessKeyId", "secretAccessKey", "sessionToken", "createBucket"];
@@ -105,6 +114,7 @@ interface Settings {
   readonly registry: EventRegistry;
   readonly clock: Clock;
   readonly ids: IdSource;
+  readonly random: Random;
   readonly lingerMs: number;
   readonly timeoutMs: number;
   readonly idempotencyWindowMs: number;
@@ -126,6 +136,7 @@ function checkSettings(options: Omit<OpenOptions<EventDefinitions>, "url">): Set
     registry: new EventRegistry(checkDefinitions(options.events), ids),
     clock: options.clock ?? systemClock,
     ids,
+    random: options.random ?? systemRandom,
     lingerMs,
     timeoutMs,
     idempotencyWindowMs:
@@ -139,6 +150,20 @@ export async function openEventStoreOn<const Definitions extends EventDefinition
   kv: KeyValueStore,
   options: Omit<OpenOptions<Definitions>, "url" | "s3">,
 ): Promise<EventStore<Definitions>> {
+  return (await openWithCore<Definitions>(kv, options)).store;
+}
+
+/** A store together with what the layers above the log get of it. For tests and tools. */
+export interface OpenedStore<Definitions extends EventDefinitions = never> {
+  readonly store: EventStore<Definitions>;
+  readonly core: StoreCore;
+}
+
+/** As `openEventStoreOn`, with the inside of the store beside it. */
+export async function openWithCore<const Definitions extends EventDefinitions = never>(
+  kv: KeyValueStore,
+  options: Omit<OpenOptions<Definitions>, "url" | "s3">,
+): Promise<OpenedStore<Definitions>> {
   try {
     return await assemble<Definitions>(kv, checkSettings(options as Omit<OpenOptions<EventDefinitions>, "url">));
   } catch (error) {
@@ -150,9 +175,9 @@ export async function openEventStoreOn<const Definitions extends EventDefinition
 async function assemble<Definitions extends EventDefinitions>(
   kv: KeyValueStore,
   settings: Settings,
-): Promise<EventStore<Definitions>> {
+): Promise<OpenedStore<Definitions>> {
   const { registry, clock } = settings;
-  const { end, recent, names } = await recover(kv, clock, settings.ids);
+  const { header, end, recent, names } = await recover(kv, clock, settings.ids);
   const heads = new StreamHeads(kv, names);
   const durableEnd = (): typeof end => pipeline.end;
   const lastPosition = (): number => pipeline.end.lastPosition;
@@ -160,6 +185,7 @@ async function assemble<Definitions extends EventDefinitions>(
   const reader = new StoreReader({ kv, registry, heads, recent, end: durableEnd, assertReadable });
   const status = (): KvStatus => statusOf(kv, pipeline);
   const subscriptions = new Subscriptions({ reader, registry, recent, lastPosition, status });
+  const keys = new IdempotencyKeys(kv, settings.idempotencyWindowMs);
   const pipeline: CommitPipeline = new CommitPipeline({
     kv,
     clock,
@@ -167,7 +193,7 @@ async function assemble<Definitions extends EventDefinitions>(
     names,
     recent,
     index: reader.index,
-    keys: new IdempotencyKeys(kv, settings.idempotencyWindowMs),
+    keys,
     end,
     lingerMs: settings.lingerMs,
     timeoutMs: settings.timeoutMs,
@@ -182,7 +208,18 @@ async function assemble<Definitions extends EventDefinitions>(
     onError: settings.onError,
     hasStopped: () => status().state !== "open",
   });
-  return face<Definitions>({ kv, settings, reader, subscriptions, bus, pipeline });
+  const closeHooks: CoreParts["closeHooks"] = [];
+  const assertUsable = (): void => assertOpen(kv);
+  const core = buildCore({
+    ...{ kv, header, reader, subscriptions, pipeline, keys, registry, clock, closeHooks, assertUsable },
+    ids: settings.ids,
+    random: settings.random,
+    timeoutMs: settings.timeoutMs,
+    onError: settings.onError,
+  });
+  const deciders = new Deciders(core);
+  const parts: Parts = { kv, settings, reader, subscriptions, bus, pipeline, core, closeHooks, deciders };
+  return { store: face<Definitions>(parts), core };
 }
 
 interface Parts {
@@ -192,13 +229,16 @@ interface Parts {
   readonly subscriptions: Subscriptions;
   readonly bus: EventBus;
   readonly pipeline: CommitPipeline;
+  readonly core: StoreCore;
+  readonly deciders: Deciders;
+  readonly closeHooks: CoreParts["closeHooks"];
 }
 
 function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<Definitions> {
-  const { kv, settings, reader, subscriptions, bus, pipeline } = parts;
+  const { kv, settings, reader, subscriptions, bus, pipeline, deciders } = parts;
   const { registry } = settings;
   let closing: Promise<void> | undefined;
-  const store: EventStore = {
+  const store: ErasedStore = {
     ...reader.view<never>(async () => pipeline.end.lastPosition),
     append: async (streamName, events, options) => {
       const { expectedVersion, ...rest } = checkOptions(options, appendOptionNames, "options", {
@@ -218,7 +258,11 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
       assertOpen(kv);
       return bus.on(filter, handler);
     },
-    asOf: (when) => asOf(when, reader, pipeline),
+    asOf: (when) => asOf(when, parts),
+    execute: (decider, id, command, options) => deciders.execute(decider, id, command, options),
+    decide: (decision, options) => deciders.decide(decision, options),
+    load: (decider, id) => deciders.load(decider, id).then(stateOf),
+    snapshot: (decider, id) => deciders.snapshot(decider, id),
     health: () => health(kv, pipeline, closing !== undefined),
     stats: () => ({ commits: pipeline.stats(), storage: kv.stats() }),
     close: () => {
@@ -228,6 +272,24 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
     [Symbol.asyncDispose]: async () => await store.close(),
   };
   return store as unknown as EventStore<Definitions>;
+}
+
+/** The face without the types of its deciders, which only callers know. */
+type ErasedStore = Omit<EventStore, keyof ErasedDeciders> & ErasedDeciders;
+
+interface ErasedDeciders extends ErasedLoad {
+  execute(decider: unknown, id: unknown, command: unknown, options?: unknown): Promise<unknown>;
+  decide(decision: unknown, options?: unknown): Promise<unknown>;
+  snapshot(decider: unknown, id: unknown): Promise<unknown>;
+  asOf(when: unknown): EventStoreView;
+}
+
+interface ErasedLoad {
+  load(decider: unknown, id: unknown): Promise<unknown>;
+}
+
+function stateOf({ state, version }: LoadedState): StreamState<unknown> {
+  return { state, version };
 }
 
 function assertOpen(kv: KeyValueStore): void {
@@ -247,20 +309,25 @@ function commitResult({ record, replayed }: SettledCommit): Awaited<ReturnType<E
   return { streams: record.streams, position: record.position, recordedAt: new Date(record.recordedAtMs), replayed };
 }
 
-function asOf(when: unknown, reader: StoreReader, pipeline: CommitPipeline): EventReader {
+function asOf(when: unknown, { reader, pipeline, deciders }: Parts): EventStoreView {
   const { lastPosition } = pipeline.end;
+  const viewAt = (position: () => Promise<number>): EventStoreView => {
+    const view = reader.view<never>(position);
+    const load: ErasedLoad["load"] = (decider, id) => deciders.loadFrom(view, decider, id).then(stateOf);
+    return { ...view, load } as EventStoreView;
+  };
   if (when instanceof Date && !Number.isNaN(when.getTime())) {
     // Looked up once, so that the view stays where it is; the caller's Date may change.
     const timeMs = when.getTime();
     let position: number | undefined;
-    return reader.view<never>(async () => {
+    return viewAt(async () => {
       position ??= Math.min(await reader.positionAt(timeMs), lastPosition);
       return position;
     });
   }
   if (typeof when === "number" && Number.isSafeInteger(when) && when >= 0) {
     const position = Math.min(when, lastPosition);
-    return reader.view<never>(async () => position);
+    return viewAt(async () => position);
   }
   throw new InvalidArgumentError("when", `must be a valid Date or a position from 0, not ${printable(when)}`);
 }
@@ -273,7 +340,10 @@ function health(kv: KeyValueStore, pipeline: CommitPipeline, closed: boolean): S
   return { state: pipeline.stalled ? "stalled" : "open", ...common };
 }
 
-async function close({ kv, settings, subscriptions, pipeline }: Parts): Promise<void> {
+async function close({ kv, settings, subscriptions, pipeline, core, closeHooks }: Parts): Promise<void> {
+  for (const hook of closeHooks.toReversed()) {
+    await withDeadline(Promise.try(hook), settings.timeoutMs, "A part of the store").catch(core.warn);
+  }
   subscriptions.end();
   try {
     await withDeadline(pipeline.close(), settings.timeoutMs, "The commits under way");

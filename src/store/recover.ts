@@ -3,9 +3,9 @@
 import { StorageCorruptError } from "../errors.ts";
 import {
   everyKey,
-  familyNames,
   indexSegmentSize,
   logEndKey,
+  logFamilyNames,
   segmentOf,
   storeHeaderKey,
 } from "../format/key-families.ts";
@@ -27,7 +27,7 @@ import type { Clock } from "../runtime/clock.ts";
 import type { IdSource } from "../runtime/ids.ts";
 
 export interface Recovered {
-  readonly storeId: string;
+  readonly header: StoreHeader;
   readonly end: LogEnd;
   readonly recent: RecentLog;
   readonly names: StreamNames;
@@ -40,19 +40,26 @@ export async function recover(kv: KeyValueStore, clock: Clock, ids: IdSource): P
   const header = decodeStoreHeader(headerBytes);
   if (endBytes === undefined) throw new StorageCorruptError("The store has a header and no end of the log");
   const end = decodeLogEnd(endBytes);
-  const names = await namesOf(kv, header, end);
-  return { storeId: header.storeId, end, names, recent: await recall(kv, end, names) };
+  const { header: current, names } = await namesOf(kv, header, end);
+  return { header: current, end, names, recent: await recall(kv, end, names) };
 }
 
 /** The filter of stream names; made anew for a store that is older than it is, or where it is damaged. */
-async function namesOf(kv: KeyValueStore, header: StoreHeader, end: LogEnd): Promise<StreamNames> {
+async function namesOf(
+  kv: KeyValueStore,
+  header: StoreHeader,
+  end: LogEnd,
+): Promise<{ readonly header: StoreHeader; readonly names: StreamNames }> {
   const known = header.families.includes("streamNames");
-  const names = known ? await loadStreamNames(kv) : undefined;
-  if (names !== undefined && names.coveredTo <= end.lastPosition) return names;
+  const stored = known ? await loadStreamNames(kv) : undefined;
+  if (stored !== undefined && stored.coveredTo <= end.lastPosition) return { header, names: stored };
   // From now on a writer that does not know the filter must not write here.
-  const families = [...new Set([...header.families, "streamNames"])];
-  const value = encodeStoreHeader({ ...header, families });
-  return await rebuildStreamNames(kv, end.lastPosition, [{ kind: "put", key: storeHeaderKey, value }]);
+  const current = { ...header, families: [...new Set([...header.families, "streamNames"])] };
+  const value = encodeStoreHeader(current);
+  return {
+    header: current,
+    names: await rebuildStreamNames(kv, end.lastPosition, [{ kind: "put", key: storeHeaderKey, value }]),
+  };
 }
 
 async function create(kv: KeyValueStore, clock: Clock, ids: IdSource): Promise<Recovered> {
@@ -61,14 +68,14 @@ async function create(kv: KeyValueStore, clock: Clock, ids: IdSource): Promise<R
   cursor.close();
   if (rows.length > 0) throw new StorageCorruptError(`There is a database that is no store of Strata: ${kv.url}`);
   const storeId = ids.next();
-  const header = { formatVersion, storeId, createdAtMs: clock.now(), families: familyNames };
+  const header = { formatVersion, storeId, createdAtMs: clock.now(), families: logFamilyNames };
   const names = new StreamNames();
   await kv.write([
     { kind: "put", key: storeHeaderKey, value: encodeStoreHeader(header) },
     { kind: "put", key: logEndKey, value: encodeLogEnd(emptyLogEnd) },
     ...names.rows(0, 0),
   ]);
-  return { storeId, end: emptyLogEnd, recent: new RecentLog(0), names };
+  return { header, end: emptyLogEnd, recent: new RecentLog(0), names };
 }
 
 /** The newest events: all that the index or the filter of names does not hold yet, and as many as ids are remembered for. */

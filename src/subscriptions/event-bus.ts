@@ -95,7 +95,12 @@ export class EventBus {
 
   #deliver(event: RecordedEvent): void {
     const shape = { type: event.type, tags: event.tags, category: categoryOf(event.streamName) };
-    const cause = { correlationId: event.metadata.correlationId ?? event.id, causationId: event.id };
+    const { correlationId, actor } = event.metadata;
+    const cause = {
+      correlationId: correlationId ?? event.id,
+      causationId: event.id,
+      ...(actor === undefined ? {} : { actor }),
+    };
     for (const { filter, handler, after } of [...this.#listeners]) {
       if (event.position <= after || !matches(filter, shape)) continue;
       try {

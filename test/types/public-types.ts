@@ -4,8 +4,8 @@ import * as v from "valibot";
 import {
   type AppendResult,
   defineEvents,
-  type EventReader,
   type EventStore,
+  type EventStoreView,
   event,
   type NewEventOf,
   openEventStore,
@@ -90,7 +90,7 @@ export async function typed(): Promise<void> {
   for await (const one of store.subscribe({ from: { after: 3 } })) isNotAny(one.data);
   // @ts-expect-error a subscription says where it begins
   store.subscribe({});
-  expectType<EventReader<typeof order | typeof cart>>()(store.asOf(5));
+  expectType<EventStoreView<typeof order | typeof cart>>()(store.asOf(5));
 
   const news: NewEventOf<typeof order> = { type: "ItemAdded", data: { sku: "a" } };
   await store.commit({ appends: [{ streamName: "order-1", events: [news], expectedVersion: 1 }] });

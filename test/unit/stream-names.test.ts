@@ -5,8 +5,8 @@ import { nameDirectoryKey, nameSegmentKey, storeHeaderKey } from "../../src/form
 import { hashName, NameSegment, segmentNamesMax } from "../../src/format/name-filter.ts";
 import { decodeStoreHeader, encodeStoreHeader } from "../../src/format/records.ts";
 import { createMemoryStorage, type MemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
-import type { EventStore } from "../../src/log/event-store.ts";
 import { loadStreamNames, StreamNames } from "../../src/log/stream-names.ts";
+import type { EventStore } from "../../src/store/event-store.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 
 setDefaultTimeout(60_000);

@@ -1,0 +1,324 @@
+/**
+ * Commands at work: validate, load the state, decide, commit at the version that was decided on; a conflict loads and decides
+ * again. States come from a cache that may be stale: whatever is decided on one, refusals and empty decisions included, is
+ * judged by the commit pipeline, so that staleness costs a retry and never a wrong decision.
+ */
+
+import { ConflictError, InvalidArgumentError, InvalidCommandError, printable } from "../errors.ts";
+import type { CommitRecord } from "../format/records.ts";
+import { checkOptions, checkSignal } from "../log/arguments.ts";
+import type { CoreCommit, StoreCore } from "../log/store-internals.ts";
+import { pause } from "../runtime/deadline.ts";
+import { checkBySchema } from "../schema/check-by-schema.ts";
+import type { EventMetadata, NewEvent, RecordedEvent } from "../vocabulary/event.ts";
+import { checkExpectedVersion, type ExpectedVersion, satisfies } from "../vocabulary/expected-version.ts";
+import { checkName } from "../vocabulary/names.ts";
+import { decided } from "./deciding.ts";
+import { type AnyDecider, type Command, checkDecider } from "./define-decider.ts";
+import { evolveState } from "./fold.ts";
+import { Lanes } from "./lanes.ts";
+import { DomainRefusal } from "./refusal.ts";
+import type { Snapshots } from "./snapshots.ts";
+import { StateCache } from "./state-cache.ts";
+import { foldingOf, type LoadedState, loadState } from "./state-loader.ts";
+
+/** How often a command is decided, at most, before its caller is told of the conflict. */
+export const attemptsMax = 10;
+/** How long to wait before another attempt, at first and at most; a random part of it. */
+const retryMs = 2;
+const retryMsMax = 100;
+
+/** A command's execution without its types. */
+export interface Executed {
+  readonly state: unknown;
+  readonly events: readonly RecordedEvent[];
+  readonly streamName: string;
+  readonly streamVersion: number;
+  readonly position: number;
+  readonly replayed: boolean;
+}
+
+interface Job {
+  readonly decider: AnyDecider;
+  readonly streamName: string;
+  readonly command: Command;
+  readonly metadata: EventMetadata;
+  readonly expectedVersion: ExpectedVersion | undefined;
+  readonly idempotencyKey: string | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** A conflict is a value inside: another attempt may do better. */
+type Attempt = Executed | { readonly conflict: ConflictError };
+
+/** The name of the stream that belongs to an id. */
+export function streamNameFor(decider: AnyDecider, id: unknown): string {
+  checkName(id, "id");
+  return checkName(`${decider.events.category}-${id}`, "id");
+}
+
+/** Merges the caller's metadata into events that were decided; what an event says itself holds. */
+export function withMetadata(events: readonly object[], metadata: EventMetadata): NewEvent[] {
+  return (events as readonly NewEvent[]).map((event) =>
+    event.metadata === undefined || typeof event.metadata === "object"
+      ? { ...event, metadata: { ...metadata, ...event.metadata } }
+      : event,
+  );
+}
+
+export function checkMetadataOption(value: unknown): EventMetadata {
+  if (value === undefined) return {};
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as EventMetadata;
+  throw new InvalidArgumentError("metadata", `must be an object, not ${printable(value)}`, { outcome: "not-applied" });
+}
+
+/** The events of a commit; none where a record of an early version does not say how many there were. */
+export async function eventsOf({ readerAt }: StoreCore, record: CommitRecord): Promise<readonly RecordedEvent[]> {
+  const { position, eventCount = 0 } = record;
+  const events: RecordedEvent[] = [];
+  if (eventCount === 0) return events;
+  const read = readerAt(position).readAll({ fromPosition: position - eventCount + 1 });
+  for await (const event of read) events.push(event);
+  return events;
+}
+
+/** Waits before another attempt, longer each time, by chance. */
+export async function pauseBetween(core: StoreCore, attempt: number, signal: AbortSignal | undefined): Promise<void> {
+  await pause(core.random.next() * Math.min(retryMsMax, retryMs * 2 ** attempt), signal);
+  signal?.throwIfAborted();
+}
+
+export class CommandHandler {
+  readonly #core: StoreCore;
+  readonly #snapshots: Snapshots;
+  readonly #cache = new StateCache();
+  readonly #lanes = new Lanes();
+
+  constructor(core: StoreCore, snapshots: Snapshots) {
+    this.#core = core;
+    this.#snapshots = snapshots;
+    core.onClose(() => this.#cache.clear());
+  }
+
+  async execute(decider: unknown, id: unknown, command: unknown, options: unknown): Promise<Executed> {
+    const job = this.#check(decider, id, command, options);
+    this.#core.assertOpen();
+    job.signal?.throwIfAborted();
+    return await this.#lanes.run(job.streamName, job.signal, () => this.#run(job));
+  }
+
+  /** The state of a stream now. */
+  async load(decider: AnyDecider, streamName: string): Promise<LoadedState> {
+    this.#core.assertOpen();
+    const loaded = await this.#loadBehind(decider, streamName, undefined);
+    const cached = this.#cache.get(decider, streamName);
+    if (cached === undefined || cached.version < loaded.version) this.#cache.put(decider, streamName, loaded);
+    return loaded;
+  }
+
+  #check(given: unknown, id: unknown, command: unknown, options: unknown): Job {
+    const decider = checkDecider(given);
+    if (!this.#core.registry.has(decider.events)) {
+      const problem = `${printable(decider.name)} has events that the store was not opened with`;
+      throw new InvalidArgumentError("decider", problem, { outcome: "not-applied" });
+    }
+    const known = ["metadata", "expectedVersion", "idempotencyKey", "signal"];
+    const told = checkOptions(options, known, "options", { outcome: "not-applied" });
+    const { expectedVersion, idempotencyKey } = told;
+    return {
+      decider,
+      streamName: streamNameFor(decider, id),
+      command: validCommand(decider, command),
+      metadata: checkMetadataOption(told.metadata),
+      expectedVersion:
+        expectedVersion === undefined ? undefined : checkExpectedVersion(expectedVersion, "expectedVersion"),
+      idempotencyKey: idempotencyKey === undefined ? undefined : checkName(idempotencyKey, "idempotencyKey"),
+      signal: checkSignal(told.signal),
+    };
+  }
+
+  async #run(job: Job): Promise<Executed> {
+    const first = await this.#firstResult(job);
+    if (first !== undefined) return first;
+    for (let attempt = 1; ; attempt += 1) {
+      const outcome = await this.#attemptOrForget(job);
+      if (!("conflict" in outcome)) return outcome;
+      if (attempt >= attemptsMax) throw outcome.conflict;
+      await pauseBetween(this.#core, attempt, job.signal);
+    }
+  }
+
+  /** After a failure nobody knows what a cached state is worth. */
+  async #attemptOrForget(job: Job): Promise<Attempt> {
+    try {
+      return await this.#attempt(job);
+    } catch (error) {
+      if (!(error instanceof DomainRefusal)) this.#cache.drop(job.decider, job.streamName);
+      throw error;
+    }
+  }
+
+  async #attempt(job: Job): Promise<Attempt> {
+    const { decider, streamName, expectedVersion } = job;
+    const cached = this.#cache.get(decider, streamName);
+    const base = cached ?? (await this.#loadBehind(decider, streamName, job.signal));
+    if (cached === undefined) this.#cache.put(decider, streamName, base);
+    if (expectedVersion !== undefined && !satisfies(expectedVersion, base.version)) {
+      // Throws the conflict, unless it is the cached state that is behind.
+      await this.#core.submit({ checks: [{ streamName, expectedVersion }] });
+      return await this.#refreshed(job, base.version);
+    }
+    let events: readonly object[];
+    try {
+      events = await this.#decide(job, base.state, base.version);
+    } catch (error) {
+      if (!(error instanceof DomainRefusal)) throw error;
+      return await this.#refused(job, error, cached?.version);
+    }
+    try {
+      return await this.#commit(job, base, events);
+    } catch (error) {
+      if (!(error instanceof ConflictError)) throw error;
+      await this.#loadInto(job);
+      return { conflict: error };
+    }
+  }
+
+  /** A refusal holds if no earlier attempt was accepted, and if the cached state that it rests on is not stale. */
+  async #refused(job: Job, refusal: DomainRefusal, cachedVersion: number | undefined): Promise<Attempt> {
+    const first = await this.#firstResult(job);
+    if (first !== undefined) return first;
+    const conflict = cachedVersion === undefined ? undefined : await this.#conflictAt(job.streamName, cachedVersion);
+    if (conflict === undefined) throw refusal;
+    await this.#loadInto(job);
+    return { conflict };
+  }
+
+  async #refreshed(job: Job, version: number): Promise<Attempt> {
+    await this.#loadInto(job);
+    const message = `The state of stream ${printable(job.streamName)} was behind it: ${version}`;
+    return { conflict: new ConflictError(message, { streamName: job.streamName, actualVersion: version }) };
+  }
+
+  async #loadInto({ decider, streamName, signal }: Job): Promise<void> {
+    this.#cache.put(decider, streamName, await this.#loadBehind(decider, streamName, signal));
+  }
+
+  /** Goes on from the cached state, if there is one. */
+  async #loadBehind(decider: AnyDecider, streamName: string, signal: AbortSignal | undefined): Promise<LoadedState> {
+    const from = this.#cache.get(decider, streamName);
+    const { reader } = this.#core;
+    return await loadState({ reader, snapshots: this.#snapshots, decider, streamName, from, past: false, signal });
+  }
+
+  /** Whether the stream is no longer at the version that was decided on. */
+  async #conflictAt(streamName: string, version: number): Promise<ConflictError | undefined> {
+    try {
+      await this.#core.submit({ checks: [{ streamName, expectedVersion: version }] });
+      return undefined;
+    } catch (error) {
+      if (error instanceof ConflictError) return error;
+      throw error;
+    }
+  }
+
+  async #decide(job: Job, state: unknown, streamVersion: number): Promise<readonly object[]> {
+    const { decider, command, streamName, metadata, signal } = job;
+    const decide = decider.decide[command.type];
+    return await decided({
+      name: `${decider.name}.decide.${command.type}`,
+      timeoutMs: decider.decideTimeoutMs,
+      signal,
+      decide: () =>
+        decide?.(command, state, { streamName, streamVersion, metadata, now: new Date(this.#core.clock.now()) }),
+    });
+  }
+
+  async #commit(
+    job: Job,
+    base: { state: unknown; version: number; folded?: number },
+    decidedEvents: readonly object[],
+  ): Promise<Executed> {
+    const { decider, streamName, idempotencyKey, signal } = job;
+    const recorded: RecordedEvent[] = [];
+    let state = base.state;
+    const compute: Extract<CoreCommit["rows"], { bytesMax: number }>["compute"] = ({ events }) => {
+      // Before anything is written, with the numbers the events will have: what evolve cannot take is not stored.
+      for (const stored of events) recorded.push(...this.#core.registry.read(stored));
+      for (const event of recorded) state = evolveState(foldingOf(decider), state, event);
+      return [];
+    };
+    const events = withMetadata(decidedEvents, job.metadata);
+    const { record, replayed } = await this.#core.submit({
+      ...(events.length === 0
+        ? { checks: [{ streamName, expectedVersion: base.version }] }
+        : { appends: [{ streamName, events, expectedVersion: base.version }] }),
+      ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
+      ...(signal === undefined ? {} : { signal }),
+      rows: { bytesMax: 0, compute },
+    });
+    if (replayed) return await this.#replayed(job, record);
+    const streamVersion = events.length === 0 ? base.version : (record.streams[0]?.streamVersion ?? base.version);
+    this.#cache.put(decider, streamName, { state, version: streamVersion });
+    this.#maybeSnapshot(job, base, { state, version: streamVersion, position: record.position }, events.length);
+    return { state, events: recorded, streamName, streamVersion, position: record.position, replayed: false };
+  }
+
+  #maybeSnapshot(
+    { decider, streamName }: Job,
+    base: { version: number; folded?: number },
+    kept: { state: unknown; version: number; position: number },
+    eventCount: number,
+  ): void {
+    const policy = decider.snapshots;
+    const every = policy?.everyEvents;
+    if (policy === undefined || every === undefined || eventCount === 0) return;
+    const passed = Math.floor(kept.version / every) > Math.floor(base.version / every);
+    if (passed || (base.folded ?? 0) >= every) this.#snapshots.writeSoon(decider, policy, streamName, kept);
+  }
+
+  async #firstResult(job: Job): Promise<Executed | undefined> {
+    if (job.idempotencyKey === undefined) return undefined;
+    const record = await this.#core.findByKey(job.idempotencyKey);
+    return record === undefined ? undefined : await this.#replayed(job, record);
+  }
+
+  /** The first result, as it was: the state behind it, and its events. */
+  async #replayed({ decider, streamName, signal }: Job, record: CommitRecord): Promise<Executed> {
+    const [stream, other] = record.streams;
+    if (stream?.streamName !== streamName || other !== undefined) {
+      const names = printable(record.streams.map((one) => one.streamName));
+      throw new InvalidArgumentError("idempotencyKey", `was used for a commit to ${names}`, { outcome: "not-applied" });
+    }
+    const { reader } = this.#core;
+    const toVersion = stream.streamVersion;
+    const from = undefined;
+    const { state } = await loadState({
+      ...{ reader, snapshots: this.#snapshots, decider, streamName, from, past: true, toVersion, signal },
+    });
+    const events = await eventsOf(this.#core, record);
+    return { state, events, streamName, streamVersion: toVersion, position: record.position, replayed: true };
+  }
+}
+
+function validCommand(decider: AnyDecider, command: unknown): Command {
+  if (typeof command !== "object" || command === null) {
+    throw new InvalidArgumentError("command", `must be { type, data }, not ${printable(command)}`, {
+      outcome: "not-applied",
+    });
+  }
+  const { type, data, ...rest } = command as Record<string, unknown>;
+  const [other] = Object.keys(rest);
+  if (other !== undefined)
+    throw new InvalidArgumentError(`command.${other}`, "is not a part of a command (type, data)", {
+      outcome: "not-applied",
+    });
+  const schema = typeof type === "string" && Object.hasOwn(decider.commands, type) ? decider.commands[type] : undefined;
+  if (typeof type !== "string" || schema === undefined) {
+    const message = `is not a command of ${printable(decider.name)}`;
+    throw new InvalidCommandError(String(type), [{ path: "type", message }]);
+  }
+  const checked = checkBySchema(schema, data, "data", `${decider.name}.commands.${type}`);
+  if ("issues" in checked) throw new InvalidCommandError(type, checked.issues);
+  return { type, data: checked.value };
+}

@@ -1,0 +1,99 @@
+/**
+ * Snapshots of states, kept in the store under stream, decider and the version of its snapshots. They are a cache: one that
+ * is damaged, or does not fit, is told to `warn` and ignored; one of another version is never looked at.
+ */
+
+import { EventStoreError, InvalidArgumentError } from "../errors.ts";
+import { snapshotKey } from "../format/key-families.ts";
+import { encodePayload } from "../format/payload.ts";
+import { decodeSnapshot, encodeSnapshot, type Snapshot } from "../format/snapshot.ts";
+import type { StreamInfo } from "../log/event-store.ts";
+import type { StoreCore } from "../log/store-internals.ts";
+import { checkBySchema } from "../schema/check-by-schema.ts";
+import type { AnyDecider, SnapshotPolicy } from "./define-decider.ts";
+
+/** The most snapshots that are being written in the background; beyond that they are left for another time. */
+export const backgroundSnapshotsMax = 64;
+
+/** A state that can be kept: up to where, and the position of the last event in it. */
+export interface StateToKeep {
+  readonly state: unknown;
+  readonly version: number;
+  readonly position: number;
+}
+
+export class Snapshots {
+  readonly #core: StoreCore;
+  readonly #writing = new Set<Promise<void>>();
+
+  constructor(core: StoreCore) {
+    this.#core = core;
+    core.onClose(async () => {
+      await Promise.all(this.#writing);
+    });
+  }
+
+  /** The stream's snapshot, where there is one that fits. `past`: the stream is seen as of a moment, which it may reach beyond. */
+  async find(
+    decider: AnyDecider,
+    policy: SnapshotPolicy<unknown>,
+    stream: StreamInfo,
+    past: boolean,
+  ): Promise<Snapshot | undefined> {
+    const key = snapshotKey(stream.streamName, decider.name, policy.version);
+    const value = await this.#core.rows.get(key);
+    if (value === undefined) return undefined;
+    try {
+      const snapshot = decodeSnapshot({ key, value });
+      if (past && snapshot.position > stream.lastPosition) return undefined;
+      if (snapshot.streamVersion > stream.version || snapshot.position > stream.lastPosition)
+        return this.#ignore(
+          decider,
+          stream.streamName,
+          `it is of version ${snapshot.streamVersion}, the stream is not`,
+        );
+      if (policy.schema === undefined) return snapshot;
+      const checked = checkBySchema(policy.schema, snapshot.state, "state");
+      if ("value" in checked) return { ...snapshot, state: checked.value };
+      const [issue] = checked.issues;
+      return this.#ignore(decider, stream.streamName, `${issue?.path ?? "state"}: ${issue?.message ?? "is not valid"}`);
+    } catch (cause) {
+      if (cause instanceof EventStoreError && cause.code !== "storage-corrupt") throw cause;
+      return this.#ignore(decider, stream.streamName, "it is damaged", cause);
+    }
+  }
+
+  /** Writes a snapshot and waits for it. Throws `invalid-argument` for a state that cannot be stored, else as `commit`. */
+  async write(
+    decider: AnyDecider,
+    policy: SnapshotPolicy<unknown>,
+    streamName: string,
+    kept: StateToKeep,
+  ): Promise<void> {
+    const state = encodePayload(kept.state, "state");
+    if ("issues" in state) {
+      const [issue] = state.issues;
+      const problem = `of ${decider.name} cannot be stored: ${issue?.path ?? "state"} ${issue?.message ?? ""}`;
+      throw new InvalidArgumentError("state", problem, { outcome: "not-applied" });
+    }
+    await this.#core.useFamilies(["snapshots"]);
+    const key = snapshotKey(streamName, decider.name, policy.version);
+    const about = { streamVersion: kept.version, position: kept.position, takenAtMs: this.#core.clock.now() };
+    await this.#core.submit({ rows: [{ kind: "put", key, value: encodeSnapshot(key, about, state) }] });
+  }
+
+  /** The same in the background; what fails is told to `warn` and harms nobody. */
+  writeSoon(decider: AnyDecider, policy: SnapshotPolicy<unknown>, streamName: string, kept: StateToKeep): void {
+    if (this.#writing.size >= backgroundSnapshotsMax) return;
+    const writing = this.write(decider, policy, streamName, kept)
+      .catch((error: unknown) => this.#core.warn(error))
+      .finally(() => this.#writing.delete(writing));
+    this.#writing.add(writing);
+  }
+
+  #ignore(decider: AnyDecider, streamName: string, why: string, cause?: unknown): undefined {
+    const message = `A snapshot of ${JSON.stringify(streamName)} for ${JSON.stringify(decider.name)} is ignored: ${why}`;
+    this.#core.warn(new Error(message, { cause }));
+    return undefined;
+  }
+}

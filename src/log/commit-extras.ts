@@ -1,0 +1,125 @@
+/**
+ * What the layers above the log add to commits: rows of their own, put into the same atomic batch; a guard that the judge
+ * asks; and decorators, which add rows to whole groups (inline projections). Rows live in families from 70 on, and must not
+ * touch what the log keeps. Commits without events go the same way as all others, and take no position.
+ */
+
+import { InternalError } from "../errors.ts";
+import type { StoredEvent } from "../format/envelope.ts";
+import { firstUpperTag, storeHeaderKey } from "../format/key-families.ts";
+import type { KvOperation } from "../kv/kv.ts";
+import type { PreparedCommit } from "./commit.ts";
+
+/** The most rows that one commit may carry besides its events. */
+export const commitRowsMax = 10_000;
+
+/** A commit whose conditions hold, with its numbers. */
+export interface AssignedCommit {
+  /** In the order of the commit's appends: how many events each stream has with these. */
+  readonly streams: readonly { readonly streamName: string; readonly streamVersion: number }[];
+  /** Numbered and stamped; the registry's `read` makes them what readers will see. */
+  readonly events: readonly StoredEvent[];
+  /** The position of its last event; of the last event before it where it has none. */
+  readonly position: number;
+  readonly recordedAtMs: number;
+}
+
+/** What a guard may look at: durable state, and what the commits before it in the same group have made of it. */
+export interface GuardView {
+  /** Of a stream that the commit appends to or checks. */
+  versionOf(streamName: string): number;
+  /** The last position before this commit. */
+  readonly lastPosition: number;
+}
+
+/** Rows that are known beforehand, or are computed once the commit has its numbers, of at most `bytesMax` bytes (keys and values). */
+export type CommitRows =
+  | readonly KvOperation[]
+  | { readonly bytesMax: number; compute(assigned: AssignedCommit): readonly KvOperation[] };
+
+/** What a commit of the upper layers carries besides its events. */
+export interface CommitExtras {
+  readonly rows?: CommitRows;
+  /**
+   * Asked in commit order after the commit's conditions have held, and not asked for a retry: what it returns rejects the
+   * commit, as it is. Synchronous, and without effects of its own: the group may still fail.
+   */
+  guard?(view: GuardView): Error | undefined;
+}
+
+/**
+ * Adds rows to every group, from what its commits come to. Groups go one at a time: while a decoration is in use nothing else
+ * is written, so that what `begin` reads is what `rows` may overwrite.
+ */
+export interface GroupDecorator {
+  /**
+   * Reads what it will need, before the group is judged: rows as they are durable. The commits are candidates; some may be
+   * rejected. What it throws fails the whole group, with outcome `not-applied`.
+   */
+  begin(commits: readonly PreparedCommit[]): Promise<GroupDecoration>;
+}
+
+/** One group's worth of a decorator; it holds what the group's earlier commits have changed, as the overlay for later ones. */
+export interface GroupDecoration {
+  /**
+   * In commit order, for each commit that has passed its conditions and its guard, those without events included. What it
+   * throws rejects that commit alone, as it is: it must then have left no trace here. It keeps its own bound of bytes.
+   * Decorations are asked in the order of their registration; what `accept` returns takes the commit back, where a later
+   * decoration refuses it.
+   */
+  accept(commit: AssignedCommit): undefined | (() => void);
+  /** All rows of the group; asked once, after the last `accept`. What it throws fails the group. */
+  rows(): readonly KvOperation[];
+  /** The group is durable: what is kept in memory may move now. Not called for a group that failed. */
+  durable(): void;
+}
+
+function bytesOf(operations: readonly KvOperation[]): number {
+  return operations.reduce(
+    (sum, operation) => sum + operation.key.length + (operation.kind === "put" ? operation.value.length : 0),
+    0,
+  );
+}
+
+function isList(rows: CommitRows): rows is readonly KvOperation[] {
+  return Array.isArray(rows);
+}
+
+/** What a commit's rows count for while it waits. */
+export function extrasBytes(extras: CommitExtras | undefined): number {
+  const rows = extras?.rows;
+  if (rows === undefined) return 0;
+  return isList(rows) ? bytesOf(rows) : rows.bytesMax;
+}
+
+/** Throws `internal` where rows would touch what is the log's. */
+export function assertUpperRows(operations: readonly KvOperation[]): void {
+  for (const { key } of operations) {
+    if ((key[0] ?? 0) >= firstUpperTag || Buffer.compare(key, storeHeaderKey) === 0) continue;
+    throw new InternalError("A row beside the events is of a family of the log", { outcome: "not-applied" });
+  }
+}
+
+/** The rows of a commit, within its bounds. Throws `internal` where its maker broke them, or what that threw. */
+export function rowsOf(extras: CommitExtras | undefined, assigned: AssignedCommit): readonly KvOperation[] {
+  const rows = extras?.rows;
+  if (rows === undefined) return [];
+  const operations = isList(rows) ? rows : rows.compute(assigned);
+  const bytes = bytesOf(operations);
+  const bytesMax = isList(rows) ? bytes : rows.bytesMax;
+  if (operations.length > commitRowsMax || bytes > bytesMax) {
+    const found = `${operations.length} rows of ${bytes} bytes`;
+    throw new InternalError(`A commit has more rows than it said: ${found}`, { outcome: "not-applied" });
+  }
+  assertUpperRows(operations);
+  return operations;
+}
+
+/** What a callback threw, as the error that its commit is rejected with: a user's own error stays as it is. */
+export function asRejection(error: unknown): Error {
+  if (error instanceof Error) return error;
+  return new InternalError("What judges a commit threw something that is no error", {
+    cause: error,
+    outcome: "not-applied",
+  });
+}

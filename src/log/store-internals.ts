@@ -1,0 +1,73 @@
+/**
+ * What an open store offers to the layers above the log (deciders, processors, the life cycle): commits with rows of their
+ * own, reads of rows, the log itself. Built once, where the store is opened. It is no part of the public face: who holds it
+ * can write rows, though never those of the log.
+ */
+
+import type { UpperFamily } from "../format/key-families.ts";
+import type { CommitRecord } from "../format/records.ts";
+import type { KvReader } from "../kv/kv.ts";
+import type { Clock } from "../runtime/clock.ts";
+import type { IdSource } from "../runtime/ids.ts";
+import type { Random } from "../runtime/random.ts";
+import type { EventDefinitions } from "../schema/define-events.ts";
+import type { EventRegistry } from "../schema/registry.ts";
+import type { RecordedEvent } from "../vocabulary/event.ts";
+import type { CheckedFilter } from "../vocabulary/filter.ts";
+import type { CommitRequest } from "./commit.ts";
+import type { CommitExtras, GroupDecorator } from "./commit-extras.ts";
+import type { EventReader } from "./event-store.ts";
+
+/** A commit with what the layers above may add. `appends` may be left out: such a commit takes no position. */
+export interface CoreCommit<Definitions extends EventDefinitions = never>
+  extends Omit<CommitRequest<Definitions>, "appends">,
+    CommitExtras {
+  readonly appends?: CommitRequest<Definitions>["appends"];
+}
+
+/** What a commit has come to. All of it is durable; one without events and rows had nothing to make so. */
+export interface CoreCommitResult {
+  readonly record: CommitRecord;
+  readonly replayed: boolean;
+  /** The events as readers see them, in order; none where it was `replayed`. Decoded when asked for. */
+  events(): readonly RecordedEvent[];
+}
+
+export interface StoreCore {
+  /**
+   * Puts a commit through the pipeline: same queue, group, fencing and outcomes as `commit`, and the same errors. Besides
+   * them it rejects with what the guard returned, or what the rows' `compute` threw.
+   */
+  submit(commit: CoreCommit): Promise<CoreCommitResult>;
+  /** The rows of the layers above, as they are durable. */
+  readonly rows: KvReader;
+  /**
+   * Notes in the store's header that it holds rows of these families, so that a version that does not know them keeps its
+   * hands off. To be awaited before the first row; costs one commit, the first time ever.
+   */
+  useFamilies(families: readonly UpperFamily[]): Promise<void>;
+  /** The first result under an idempotency key, if it is remembered. */
+  findByKey(idempotencyKey: string): Promise<CommitRecord | undefined>;
+  /** Adds rows to every group from now on. To be called while the store opens. */
+  addDecorator(decorator: GroupDecorator): void;
+  /** The reads as of now. */
+  readonly reader: EventReader;
+  /** The same, frozen at a position. */
+  readerAt(position: number): EventReader;
+  /** The events from position `from` on that match, and those to come, until the signal is aborted or the store closes. */
+  follow(from: number, filter: CheckedFilter, signal?: AbortSignal): AsyncIterable<RecordedEvent>;
+  /** The position of the last durable event. */
+  lastPosition(): number;
+  /** Throws where the store is closed, fenced or has failed. */
+  assertOpen(): void;
+  readonly registry: EventRegistry;
+  readonly clock: Clock;
+  readonly ids: IdSource;
+  readonly random: Random;
+  /** How long a commit, and whatever else waits for the storage, may take. */
+  readonly timeoutMs: number;
+  /** Tells of what went wrong where there is no caller to throw at. */
+  warn(error: unknown): void;
+  /** Runs when the store closes, while commits are still taken; the last added runs first. What it throws is told to `warn`. */
+  onClose(hook: () => Promise<void> | void): void;
+}
