@@ -39,8 +39,15 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   log: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema"],
   subscriptions: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log"],
   decider: ["errors.ts", "vocabulary", "runtime", "format", "schema", "log"],
-  store: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "subscriptions", "decider"],
-  "index.ts": ["errors.ts", "vocabulary", "runtime", "kv", "schema", "log", "subscriptions", "decider", "store"],
+  processors: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "subscriptions", "decider"],
+  store: [
+    ...["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "subscriptions", "decider"],
+    "processors",
+  ],
+  "index.ts": [
+    ...["errors.ts", "vocabulary", "runtime", "kv", "schema", "log", "subscriptions", "decider", "processors"],
+    "store",
+  ],
   testing: ["index.ts", "errors.ts", "vocabulary", "runtime", "kv", "store"],
   cli: ["index.ts", "errors.ts", "vocabulary", "runtime", "kv", "format", "schema"],
   demo: ["index.ts"],
