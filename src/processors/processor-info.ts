@@ -42,7 +42,7 @@ export function describeProcessor(described: DescribedProcessor): ProcessorInfo 
       error === undefined
         ? undefined
         : { message: error.message, at: error.at, position: error.position, attempts: error.attempts },
-    parked: processor.parked?.() ?? 0,
+    parked: processor.parking?.count ?? 0,
     health: reason === undefined ? "ok" : state === "failed" ? "failed" : "stuck",
     reason,
     rebuild: rebuild?.progress(),

@@ -4,9 +4,13 @@
  */
 
 import type { StoreCore } from "../log/store-internals.ts";
+import { pause } from "../runtime/deadline.ts";
 import type { RebuildProgress, RebuildResult } from "./face.ts";
 import type { Rebuilding } from "./processor.ts";
 import { Worker, type WorkerOptions } from "./worker.ts";
+
+/** How long to wait before taking over is tried again. */
+const retryMs = 1_000;
 
 export interface RebuildRunOptions {
   readonly rebuilding: Rebuilding;
@@ -29,6 +33,7 @@ export class RebuildRun {
   /** Where and when this run of it began, to tell the pace. */
   #beganAt: { readonly position: number; readonly monotonicMs: number } | undefined;
   #ended = false;
+  readonly #stopping = new AbortController();
   #finishing: Promise<void> | undefined;
 
   constructor(options: RebuildRunOptions) {
@@ -68,6 +73,7 @@ export class RebuildRun {
   /** Ends the run without a decision: the rebuild goes on when the store is opened again. */
   async stop(error: unknown): Promise<void> {
     this.#ended = true;
+    this.#stopping.abort();
     await this.worker.stop();
     await this.#finishing?.catch(() => {});
     this.#fail(error);
@@ -99,12 +105,15 @@ export class RebuildRun {
   #caughtUp(): void {
     if (this.#ended || this.#finishing !== undefined) return;
     this.#finishing = this.#finish()
-      .catch((error: unknown) => {
-        // What is built stays; the next time that it has caught up it is tried again.
-        if (!this.#ended) this.#options.core.warn(error);
+      .catch(async (error: unknown) => {
+        if (this.#ended) return;
+        // What is built stays. It is tried again at the next event, or after a while.
+        this.#options.core.warn(error);
+        await pause(retryMs, this.#stopping.signal);
       })
       .finally(() => {
         this.#finishing = undefined;
+        if (!this.#ended && this.worker.isWaiting) this.worker.poke();
       });
   }
 
