@@ -387,6 +387,7 @@ export function inlineProcessor(inline: InlineProjection): Processor {
     retries,
     prepare: () => inline.prepare(),
     passive: { position: () => inline.position() },
+    continues: () => inline.isActive,
     loadCheckpoint: nothing,
     handle: nothing,
     rebuilds: { pending: () => inline.pending(), begin: () => inline.begin() },

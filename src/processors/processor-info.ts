@@ -53,7 +53,8 @@ function stateOf({ processor, core, main, rebuild, position, paused }: Described
   const worker = main ?? rebuild?.worker;
   if (worker?.failed === true || rebuild?.worker.failed === true) return "failed";
   if (paused && processor.passive === undefined) return "paused";
-  if (main === undefined && rebuild !== undefined) return "rebuilding";
+  const serves = main !== undefined || (processor.passive !== undefined && (processor.continues?.() ?? true));
+  if (!serves) return "rebuilding";
   if (processor.passive !== undefined) return "running";
   return core.lastPosition() - position > runningLagEvents ? "catching-up" : "running";
 }

@@ -9,6 +9,7 @@ import type { CheckedFilter } from "../vocabulary/filter.ts";
 import type { ParkingControls } from "./parking.ts";
 import type { RetryPolicy } from "./retries.ts";
 
+/** What a processor is. */
 export type ProcessorKind = "projection" | "sql-projection" | "reactor" | "process-manager";
 
 /** The events of a piece of the log that match a processor's filter. */

@@ -35,6 +35,8 @@ export class RebuildRun {
   #ended = false;
   readonly #stopping = new AbortController();
   #finishing: Promise<void> | undefined;
+  /** Who waits for the new one to come further. */
+  #onChange: (() => void) | undefined;
 
   constructor(options: RebuildRunOptions) {
     this.#options = options;
@@ -44,8 +46,13 @@ export class RebuildRun {
     promise.catch(() => {});
     this.#settle = resolve;
     this.#fail = reject;
+    const onChange = (): void => {
+      options.worker.onChange();
+      this.#onChange?.();
+    };
+    const { target } = options.rebuilding;
     this.worker = new Worker(
-      { ...options.worker, target: options.rebuilding.target, onCaughtUp: () => this.#caughtUp() },
+      { ...options.worker, target, onChange, onCaughtUp: () => this.#caughtUp() },
       options.paused,
     );
   }
@@ -117,12 +124,29 @@ export class RebuildRun {
       });
   }
 
+  /** Whether the new one gets to a position; not where it fails, is paused or stopped on the way. */
+  async #reaches(position: number): Promise<boolean> {
+    const { worker } = this;
+    const hopeless = (): boolean => worker.failed || worker.paused || this.#ended;
+    try {
+      while (worker.position < position && !hopeless()) {
+        await new Promise<void>((resolve) => {
+          this.#onChange = resolve;
+          this.#stopping.signal.addEventListener("abort", () => resolve(), { once: true });
+        });
+      }
+    } finally {
+      this.#onChange = undefined;
+    }
+    return !hopeless();
+  }
+
   async #finish(): Promise<void> {
     const main = this.#options.main();
     const build = this.worker;
     const takeOver = async (): Promise<void> => {
       // The one that serves stands still, so the new one will be there in a moment, if it is not.
-      if (main !== undefined && build.position < main.position) return;
+      if (main !== undefined && !(await this.#reaches(main.position))) return;
       await build.exclusively(async () => {
         const { position } = build;
         if (this.#ended || (main !== undefined && position < main.position)) return;
