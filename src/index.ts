@@ -80,6 +80,13 @@ export {
   type ProjectionMode,
   type ProjectionOptions,
 } from "./processors/define-projection.ts";
+export {
+  defineReactor,
+  type ReactionContext,
+  type Reactor,
+  type ReactorMode,
+  type ReactorOptions,
+} from "./processors/define-reactor.ts";
 export type { ProcessorDefinition } from "./processors/definition.ts";
 export type {
   DocumentReader,
