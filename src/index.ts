@@ -70,6 +70,14 @@ export type {
   SubscribeFrom,
   SubscribeOptions,
 } from "./log/event-store.ts";
+export {
+  type DueTimer,
+  defineProcessManager,
+  type ProcessContext,
+  type ProcessManager,
+  type ProcessManagerOptions,
+  type ScheduleOptions,
+} from "./processors/define-process-manager.ts";
 // Projections and processors
 export {
   type DocumentChanges,

@@ -5,6 +5,7 @@ import { InvalidArgumentError, printable } from "../errors.ts";
 import { checkInteger, checkOptions, checkSignal } from "../log/arguments.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import { checkFilter } from "../vocabulary/filter.ts";
+import type { ProcessManager } from "./define-process-manager.ts";
 import { type AnyProjection, checkFunctions, type Projection, projectionOf } from "./define-projection.ts";
 import type { Reactor } from "./define-reactor.ts";
 import {
@@ -29,9 +30,11 @@ export interface ProcessingOptions {
   readonly projections?: readonly (Projection<unknown, never> | ProcessorDefinition)[];
   /** Made by `defineReactor`. */
   readonly reactors?: readonly Reactor[];
+  /** Made by `defineProcessManager`. */
+  readonly processManagers?: readonly ProcessManager<unknown>[];
 }
 
-export const processingOptionNames: readonly string[] = ["projections", "reactors"];
+export const processingOptionNames: readonly string[] = ["projections", "reactors", "processManagers"];
 
 export class Processing {
   readonly #core: StoreCore;
@@ -57,6 +60,8 @@ export class Processing {
     }
     for (const reactor of checkDefinitionList(options.reactors, "reactors", "defineReactor"))
       this.#runner.add(reactor[createProcessor](this.#host));
+    const managers = checkDefinitionList(options.processManagers, "processManagers", "defineProcessManager");
+    for (const manager of managers) this.#runner.add(manager[createProcessor](this.#host));
     if (inline.length > 0) core.addDecorator(new InlineProjections(core, inline));
   }
 
