@@ -7,6 +7,7 @@ import { coldOpen } from "./cold-open.ts";
 import { importEvents } from "./import.ts";
 import { memory } from "./memory.ts";
 import { payloadEncoding } from "./payload-encoding.ts";
+import { projections } from "./projections.ts";
 import { replay } from "./replay.ts";
 import { subscribeLag } from "./subscribe-lag.ts";
 
@@ -16,6 +17,7 @@ export const scenarios: readonly Scenario[] = [
   importEvents,
   replay,
   subscribeLag,
+  projections,
   coldOpen,
   memory,
   payloadEncoding,
