@@ -13,6 +13,7 @@ export type EventStoreErrorCode =
   | "invalid-argument"
   | "invalid-event"
   | "unreadable-event"
+  | "store-not-found"
   | "store-closed"
   | "writer-fenced"
   | "overloaded"
@@ -134,6 +135,14 @@ export class UnreadableEventError extends EventStoreError {
     this.streamName = event.streamName;
     this.version = event.version;
     this.position = event.position;
+  }
+}
+
+/** There is no store at the URL, and who only reads makes none. Mend the URL, or try again once a writer has opened it. */
+export class StoreNotFoundError extends EventStoreError {
+  declare readonly code: "store-not-found";
+  constructor(url: string, options: EventStoreErrorOptions = {}) {
+    super("store-not-found", `There is no store at ${url}`, options);
   }
 }
 

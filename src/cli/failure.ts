@@ -60,6 +60,8 @@ function exitCodeOfStore(code: EventStoreErrorCode): ExitCode {
       return exitCodes.usage;
     case "invalid-event":
       return exitCodes.badInput;
+    case "store-not-found":
+      return exitCodes.notFound;
     case "conflict":
     case "unreadable-event":
     case "store-closed":
