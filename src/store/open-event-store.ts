@@ -1,6 +1,7 @@
 /** Opens a store and puts its parts together. Data goes one way: face, schema, commit pipeline, format, kv; and back. */
 
 import { InvalidArgumentError, printable, StorageUnavailableError, StoreClosedError } from "../errors.ts";
+import type { LogEnd } from "../format/records.ts";
 import type { KeyValueStore, KvStatus } from "../kv/kv.ts";
 import { openMemoryKv } from "../kv/memory-kv.ts";
 import { parseStoreUrl, type S3Options } from "../kv/object-store.ts";
@@ -55,18 +56,25 @@ const optionNames = [
   "ids",
 ] as const;
 const appendOptionNames = ["expectedVersion", "failIfMatch", "idempotencyKey", "signal"];
-const s3OptionNames = ["endpoint", "region", "accessKeyId", "secretAccessKey", "sessionToken", "createBucket"];
+export const s3OptionNames: readonly string[] = [
+  "endpoint",
+  "region",
+  "accessKeyId",
+  "secretAccessKey",
+  "sessionToken",
+  "createBucket",
+];
 
 const commitTimeoutMsDefault = 30_000;
 const commitLingerMsMax = 10_000;
 /** What a timer can hold. */
-const millisecondsMax = 2 ** 31 - 1;
+export const millisecondsMax: number = 2 ** 31 - 1;
 
-function warn(error: unknown): void {
+export function warn(error: unknown): void {
   process.emitWarning(error instanceof Error ? error : String(error), { type: "StrataHandlerError" });
 }
 
-function checkDefinitions(events: unknown): readonly EventDefinitions[] {
+export function checkDefinitions(events: unknown): readonly EventDefinitions[] {
   if (events === undefined) return [];
   if (!Array.isArray(events))
     throw new InvalidArgumentError("events", `must be a list of defineEvents(...), not ${printable(events)}`);
@@ -246,8 +254,9 @@ function commitResult({ record, replayed }: SettledCommit): Awaited<ReturnType<E
   return { streams: record.streams, position: record.position, recordedAt: new Date(record.recordedAtMs), replayed };
 }
 
-function asOf(when: unknown, reader: StoreReader, pipeline: CommitPipeline): EventReader {
-  const { lastPosition } = pipeline.end;
+/** The reads frozen at `when`; `log` says where the log ends now. */
+export function asOf(when: unknown, reader: StoreReader, log: { readonly end: LogEnd }): EventReader {
+  const { lastPosition } = log.end;
   if (when instanceof Date && !Number.isNaN(when.getTime())) {
     // Looked up once, so that the view stays where it is; the caller's Date may change.
     const timeMs = when.getTime();
