@@ -16,9 +16,6 @@ import { type ReadHost, type ReadStats, SlateReads } from "./slatedb-reads.ts";
 /** Above any backlog of a writer: a replay that needs two tables would stop between the rows of one write, and panics. */
 const memtableBytesMax = 2 ** 40;
 
-/** A reader that is younger than this has seen what there is: objects that it misses are missing. */
-const freshMs = 5_000;
-
 export class ReaderHandle implements KvReader, ReadHost {
   readonly openedMs: number;
   readonly #native: NativeReader;
@@ -145,7 +142,7 @@ export class ReaderHandle implements KvReader, ReadHost {
       return new StorageUnavailableError(message, { cause: error });
     }
     // An old state of the store may name objects that were collected since; a fresh one does not.
-    const old = this.#clock.monotonic() - this.openedMs > freshMs;
+    const old = this.#clock.monotonic() - this.openedMs > this.#tuning.freshMs;
     if (old && namesMissingData(error)) this.#lost = true;
     if (this.look().lost) return new StorageUnavailableError("The storage can no longer be followed", { cause: error });
     return callError(error);

@@ -13,6 +13,8 @@ export interface SlateReaderTuning {
   readonly rotateMs: number;
   /** How long a successor may take to come as far as its predecessor. */
   readonly catchUpMs: number;
+  /** A reader that is younger has seen what there is: objects that it misses are missing, not collected since. */
+  readonly freshMs: number;
   /** How long one read may take; the engine itself has no time-out. */
   readonly readTimeoutMs: number;
   /** How long opening may take: 4,096 WAL objects, the most there can be to replay, at 20 ms a request take 107 s. */
@@ -32,6 +34,7 @@ export const readerTuning: SlateReaderTuning = {
   checkpointLifetimeMs: 60 * 60_000,
   rotateMs: 22 * 60_000,
   catchUpMs: 30_000,
+  freshMs: 5_000,
   readTimeoutMs: 30_000,
   openTimeoutMs: 120_000,
   closeTimeoutMs: 10_000,
