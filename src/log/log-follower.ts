@@ -68,9 +68,7 @@ export class LogFollower {
 
   /** Where the log ends for another reader. Throws `storage-corrupt` where that reads another store. */
   async measure(kv: KvReader): Promise<number> {
-    const found = await look(kv);
-    if (found?.storeId === this.#storeId) return found.end.lastPosition;
-    throw new StorageCorruptError("There is another store now in the place of the one that was opened");
+    return (await this.#endOf(kv)).lastPosition;
   }
 
   /** Looks where the log ends now and goes there; whether it has moved. One at a time: later callers get the same answer. */
@@ -81,10 +79,14 @@ export class LogFollower {
     return this.#advancing;
   }
 
+  async #endOf(kv: KvReader): Promise<LogEnd> {
+    const found = await look(kv);
+    if (found?.storeId === this.#storeId) return found.end;
+    throw new StorageCorruptError("There is another store now in the place of the one that was opened");
+  }
+
   async #advance(): Promise<boolean> {
-    const bytes = await this.#kv.get(logEndKey);
-    if (bytes === undefined) throw new StorageCorruptError("The store has a header and no end of the log");
-    const end = decodeLogEnd(bytes);
+    const end = await this.#endOf(this.#kv);
     const from = this.#end;
     if (end.lastPosition < from.lastPosition || end.indexedTo < from.indexedTo) {
       throw new StorageCorruptError(`The log went back from position ${from.lastPosition} to ${end.lastPosition}`);

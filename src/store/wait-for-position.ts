@@ -1,6 +1,6 @@
 /** Waiting until a reader sees a position. */
 
-import { StorageUnavailableError, StoreClosedError } from "../errors.ts";
+import { InvalidArgumentError, StorageUnavailableError, StoreClosedError } from "../errors.ts";
 import { checkInteger, checkOptions, checkSignal } from "../log/arguments.ts";
 import type { LiveFeed } from "../subscriptions/live-feed.ts";
 
@@ -13,7 +13,8 @@ export interface PositionSource {
 }
 
 export async function waitForPosition(source: PositionSource, position: unknown, options: unknown): Promise<void> {
-  const wanted = checkInteger(position, "position", 0) ?? 0;
+  const wanted = checkInteger(position, "position", 0);
+  if (wanted === undefined) throw new InvalidArgumentError("position", "must be given");
   const given = checkOptions(options, ["timeoutMs", "signal"]);
   const timeoutMs = checkInteger(given.timeoutMs, "timeoutMs", 1) ?? timeoutMsDefault;
   const signal = checkSignal(given.signal);
