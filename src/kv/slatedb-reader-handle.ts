@@ -156,13 +156,10 @@ export class ReaderHandle implements KvReader, ReadHost {
     }
     for (const cursor of this.#cursors) cursor.close();
     this.#cursors.clear();
-    try {
-      // Removes its checkpoint from the storage; where that fails it expires.
-      await withDeadline(this.#native.shutdown(), this.#tuning.closeTimeoutMs, "Closing the reader");
-    } catch {
-      return;
-    }
+    // Removes its checkpoint from the storage; where that fails it expires.
+    const ended = this.#native.shutdown().catch(() => {});
     // Its caches may hold hundreds of megabytes, of which the collector of this language knows nothing.
-    this.#native.dispose();
+    const freed = ended.then(() => this.#native.dispose());
+    await withDeadline(freed, this.#tuning.closeTimeoutMs, "Closing the reader").catch(() => {});
   }
 }

@@ -9,7 +9,7 @@ import type { LogFollower } from "../log/log-follower.ts";
 import type { Clock } from "../runtime/clock.ts";
 
 const lookMsMin = 5;
-const lookMsMax = 250;
+const lookMsMax = 100;
 const retryMs = 50;
 const retryMsMax = 10_000;
 /** Single failures pass by themselves; a row of so many is told. */
@@ -37,7 +37,7 @@ export class LogWatch {
 
   constructor(options: LogWatchOptions) {
     this.#options = options;
-    const lookMs = Math.max(lookMsMin, Math.min(lookMsMax, options.pollMs / 8));
+    const lookMs = Math.max(lookMsMin, Math.min(lookMsMax, options.pollMs / 16));
     this.#timer = setInterval(() => this.look(), lookMs);
     this.#timer.unref();
   }

@@ -9,7 +9,7 @@ import { openSlateReaderKv } from "../../src/kv/slatedb-reader-kv.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { s3Error, startS3StandIn } from "../kv/s3-stand-in.ts";
-import { bytes, drain, put, standInCredentials } from "../kv/stores.ts";
+import { bytes, drain, noise, put, standInCredentials } from "../kv/stores.ts";
 import { collect, errorOf, take, until } from "../support/collect.ts";
 import { folderPlace, openReader, openWriter, type Place } from "./places.ts";
 
@@ -177,6 +177,23 @@ describe("On a bucket that counts", () => {
     expect(standIn.requests.some(({ method }) => method === "DELETE")).toBe(false);
   });
 
+  test("readers that are replaced in time write a manifest when they open and one when they close, and no more", async () => {
+    await using standIn = startS3StandIn();
+    const s3 = { endpoint: standIn.endpoint, ...standInCredentials };
+    await (await openSlateKv({ location: standIn.location, s3, clock: systemClock })).close();
+    const putsBefore = standIn.requests.filter(({ method }) => method === "PUT").length;
+    // Past half of its life the engine would renew the checkpoint at each poll, fifty times a second.
+    const tuning = { pollMs: 20, checkpointLifetimeMs: 4_000, rotateMs: 500 };
+    const reader = await openSlateReaderKv({ location: standIn.location, s3, clock: systemClock, tuning });
+    await until(() => reader.stats().readersOpened > 8, 30_000);
+    await reader.close();
+    const { readersOpened, readersLost } = reader.stats();
+    expect(readersLost).toBe(0);
+    const puts = standIn.requests.filter(({ method }) => method === "PUT").length - putsBefore;
+    // One more may have been opened, and thrown away, while this closed.
+    expect(puts).toBeLessThanOrEqual(2 * (readersOpened + 1));
+  });
+
   test("a reader whose objects were collected meanwhile is opened again in the middle of a scan", async () => {
     await using standIn = startS3StandIn();
     const s3 = { endpoint: standIn.endpoint, ...standInCredentials };
@@ -228,6 +245,21 @@ describe("On a bucket that counts", () => {
     expect((await errorOf(opening)).code).toBe("storage-unavailable");
     standIn.intercept(undefined);
   });
+});
+
+test("A reader opens over more than it could replay into one table of the engine's usual size", async () => {
+  await using place = await folderPlace();
+  const never = Number.MAX_SAFE_INTEGER;
+  const tuning = { memtableFlushGroups: never, memtableFlushBytes: never, memtablePaceBytes: never };
+  await using writer = await openSlateKv({ location: place.location, s3: {}, clock: systemClock, tuning });
+  const { memtableFlushes } = writer.stats();
+  const groups = 12;
+  for (let group = 0; group < groups; group += 1) {
+    await writer.write(Array.from({ length: 128 }, (_, row) => put(`k${group}-${row}`, noise(65_536))));
+  }
+  await using reader = await openSlateReaderKv({ location: place.location, s3: {}, clock: systemClock });
+  expect(await drain(await reader.scan({ start: bytes("k") }, "replay"))).toHaveLength(groups * 128);
+  expect(writer.stats().memtableFlushes).toBe(memtableFlushes);
 });
 
 test("Many readers of one store each see everything, and leave nothing behind", async () => {
