@@ -14,6 +14,7 @@ export type EventStoreErrorCode =
   | "invalid-event"
   | "invalid-command"
   | "unreadable-event"
+  | "store-not-found"
   | "store-closed"
   | "writer-fenced"
   | "overloaded"
@@ -153,6 +154,14 @@ export class UnreadableEventError extends EventStoreError {
     this.streamName = event.streamName;
     this.version = event.version;
     this.position = event.position;
+  }
+}
+
+/** There is no store at the URL, and who only reads makes none. Mend the URL, or try again once a writer has opened it. */
+export class StoreNotFoundError extends EventStoreError {
+  declare readonly code: "store-not-found";
+  constructor(url: string, options: EventStoreErrorOptions = {}) {
+    super("store-not-found", `There is no store at ${url}`, options);
   }
 }
 

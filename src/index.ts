@@ -40,11 +40,12 @@ export {
   StorageCorruptError,
   StorageUnavailableError,
   StoreClosedError,
+  StoreNotFoundError,
   UnreadableEventError,
   type WriteOutcome,
   WriterFencedError,
 } from "./errors.ts";
-export type { KvStats } from "./kv/kv.ts";
+export type { KvReaderStats, KvStats } from "./kv/kv.ts";
 export type { S3Options } from "./kv/object-store.ts";
 export type {
   AppendOptions,
@@ -69,6 +70,7 @@ export type {
   SubscribeFrom,
   SubscribeOptions,
 } from "./log/event-store.ts";
+export type { EventStoreReader, ReaderHealth, ReaderStats, WaitOptions } from "./log/event-store-reader.ts";
 export type { Clock } from "./runtime/clock.ts";
 export type { IdSource } from "./runtime/ids.ts";
 export type { Random } from "./runtime/random.ts";
@@ -93,6 +95,7 @@ export {
 // Opening and using a store
 export type { EventStore, EventStoreView } from "./store/event-store.ts";
 export { type OpenOptions, openEventStore } from "./store/open-event-store.ts";
+export { openEventStoreReader, type ReaderOptions } from "./store/open-event-store-reader.ts";
 // Words
 export type { EventMetadata, NewEvent, RecordedEvent } from "./vocabulary/event.ts";
 export type { ExpectedVersion } from "./vocabulary/expected-version.ts";

@@ -61,6 +61,8 @@ function exitCodeOfStore(code: EventStoreErrorCode): ExitCode {
     case "invalid-event":
     case "invalid-command":
       return exitCodes.badInput;
+    case "store-not-found":
+      return exitCodes.notFound;
     case "conflict":
     case "unreadable-event":
     case "store-closed":

@@ -98,6 +98,28 @@ export async function prepareFolder(directory: string): Promise<"new" | "existin
     }
     throw new StorageUnavailableError(`The folder cannot be used: ${directory}`, { cause, outcome: "not-applied" });
   }
+  return await folderState(directory, entries);
+}
+
+/**
+ * The same for readers, which make nothing: `new` is also a folder that is not there.
+ * Throws `invalid-argument` where the folder holds what is no store.
+ */
+export async function findFolder(directory: string): Promise<"new" | "existing"> {
+  let entries: string[];
+  try {
+    entries = await readdir(directory);
+  } catch (cause) {
+    if (errorName(cause) === "ENOENT") return "new";
+    if (errorName(cause) === "ENOTDIR") {
+      throw new InvalidArgumentError("url", `names a file, or a folder below one: ${directory}`, { cause });
+    }
+    throw new StorageUnavailableError(`The folder cannot be used: ${directory}`, { cause });
+  }
+  return await folderState(directory, entries);
+}
+
+async function folderState(directory: string, entries: readonly string[]): Promise<"new" | "existing"> {
   if (entries.length === 0) return "new";
   if (!entries.includes(databaseFolder)) {
     throw new InvalidArgumentError("url", `names a folder that is not empty and holds no store: ${directory}`);

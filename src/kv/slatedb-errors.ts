@@ -26,6 +26,11 @@ export function closeReasonOf(error: unknown): string | undefined {
   return typeof error.reason === "string" ? error.reason : undefined;
 }
 
+/** Whether it says that an object is damaged or gone. */
+export function namesMissingData(error: unknown): boolean {
+  return tagOf(error) === "Data";
+}
+
 export interface Failure {
   readonly state: "fenced" | "failed";
   readonly error: EventStoreError;

@@ -25,6 +25,7 @@ import type { EventDefinitions } from "../schema/define-events.ts";
 import { EventRegistry } from "../schema/registry.ts";
 import { EventBus } from "../subscriptions/event-bus.ts";
 import { Subscriptions } from "../subscriptions/subscriptions.ts";
+import { frozenAt } from "./as-of.ts";
 import type { EventStore, EventStoreView } from "./event-store.ts";
 import { recover } from "./recover.ts";
 import { buildCore, type CoreParts } from "./store-core.ts";
@@ -64,18 +65,25 @@ const optionNames = [
   "random",
 ] as const;
 const appendOptionNames = ["expectedVersion", "failIfMatch", "idempotencyKey", "signal"];
-const s3OptionNames = ["endpoint", "region", "accessKeyId", "secretAccessKey", "sessionToken", "createBucket"];
+export const s3OptionNames: readonly string[] = [
+  "endpoint",
+  "region",
+  "accessKeyId",
+  "secretAccessKey",
+  "sessionToken",
+  "createBucket",
+];
 
 const commitTimeoutMsDefault = 30_000;
 const commitLingerMsMax = 10_000;
 /** What a timer can hold. */
-const millisecondsMax = 2 ** 31 - 1;
+export const millisecondsMax: number = 2 ** 31 - 1;
 
-function warn(error: unknown): void {
+export function warn(error: unknown): void {
   process.emitWarning(error instanceof Error ? error : String(error), { type: "StrataHandlerError" });
 }
 
-function checkDefinitions(events: unknown): readonly EventDefinitions[] {
+export function checkDefinitions(events: unknown): readonly EventDefinitions[] {
   if (events === undefined) return [];
   if (!Array.isArray(events))
     throw new InvalidArgumentError("events", `must be a list of defineEvents(...), not ${printable(events)}`);
@@ -310,26 +318,9 @@ function commitResult({ record, replayed }: SettledCommit): Awaited<ReturnType<E
 }
 
 function asOf(when: unknown, { reader, pipeline, deciders }: Parts): EventStoreView {
-  const { lastPosition } = pipeline.end;
-  const viewAt = (position: () => Promise<number>): EventStoreView => {
-    const view = reader.view<never>(position);
-    const load: ErasedLoad["load"] = (decider, id) => deciders.loadFrom(view, decider, id).then(stateOf);
-    return { ...view, load } as EventStoreView;
-  };
-  if (when instanceof Date && !Number.isNaN(when.getTime())) {
-    // Looked up once, so that the view stays where it is; the caller's Date may change.
-    const timeMs = when.getTime();
-    let position: number | undefined;
-    return viewAt(async () => {
-      position ??= Math.min(await reader.positionAt(timeMs), lastPosition);
-      return position;
-    });
-  }
-  if (typeof when === "number" && Number.isSafeInteger(when) && when >= 0) {
-    const position = Math.min(when, lastPosition);
-    return viewAt(async () => position);
-  }
-  throw new InvalidArgumentError("when", `must be a valid Date or a position from 0, not ${printable(when)}`);
+  const view = reader.view<never>(frozenAt(when, reader, pipeline));
+  const load: ErasedLoad["load"] = (decider, id) => deciders.loadFrom(view, decider, id).then(stateOf);
+  return { ...view, load } as EventStoreView;
 }
 
 function health(kv: KeyValueStore, pipeline: CommitPipeline, closed: boolean): StoreHealth {
