@@ -6,8 +6,9 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { type EventStore, openEventStore, type S3Options } from "../index.ts";
+import { findStore } from "../kv/bucket-access.ts";
 import { folderLockName } from "../kv/file-lock.ts";
-import { databaseFolder, parseStoreUrl, prepareBucket, type StoreLocation } from "../kv/object-store.ts";
+import { databaseFolder, parseStoreUrl, type StoreLocation } from "../kv/object-store.ts";
 import type { Arguments, OptionDescription } from "./arguments.ts";
 import { CommandFailure, usageFailure } from "./failure.ts";
 
@@ -70,7 +71,7 @@ async function holdsNothing(location: StoreLocation, s3: S3Options): Promise<boo
     case "folder":
       return await folderHoldsNothing(location.directory);
     case "s3":
-      return (await prepareBucket(location, s3)).state === "new";
+      return (await findStore(location, s3)) === "new";
   }
 }
 

@@ -1,21 +1,24 @@
 /**
- * Where a store lives: URLs, folders, buckets and their credentials.
- * Credentials are handed to the native store and appear in no message.
+ * Where a store lives, as its URL says it, and the options that reach a bucket. It asks nothing of any storage.
  */
 
-import { mkdir, readdir } from "node:fs/promises";
-import { join, resolve } from "node:path";
-import { InvalidArgumentError, printable, StorageUnavailableError } from "../errors.ts";
-import { withDeadline } from "../runtime/deadline.ts";
-import { errorName } from "./bucket-errors.ts";
-import { folderLockName } from "./file-lock.ts";
-import { endpointOf, type FoundCredentials, regionOf, S3Bucket } from "./s3-client.ts";
+import { resolve } from "node:path";
+import { InvalidArgumentError, printable } from "../errors.ts";
 
-/** Each part optional: what is missing comes from `AWS_*`, then from what AWS users have (profiles, roles). */
+/**
+ * Each part optional: what is missing comes from `AWS_*`, then from what AWS users have: a profile, with what it says of SSO, roles
+ * to assume or a process to ask; a web identity; the role of a container or a machine. Credentials that end are renewed.
+ */
 export interface S3Options {
-  /** As in `http://127.0.0.1:9000`; without it, Amazon's own. */
+  /** As in `http://127.0.0.1:9000`; without it, and without one in the environment or the profile, Amazon's own. */
   readonly endpoint?: string;
+  /** Default: that of the environment or the profile, else `us-east-1`. */
   readonly region?: string;
+  /**
+   * Whether the bucket goes into the path of each URL, and not into the name of the host. Default: where an endpoint is given, or
+   * the bucket's name has a dot in it.
+   */
+  readonly forcePathStyle?: boolean;
   readonly accessKeyId?: string;
   readonly secretAccessKey?: string;
   readonly sessionToken?: string;
@@ -27,9 +30,6 @@ export type StoreLocation =
   | { readonly kind: "memory"; readonly url: string }
   | { readonly kind: "folder"; readonly url: string; readonly directory: string }
   | { readonly kind: "s3"; readonly url: string; readonly bucket: string; readonly prefix: string };
-
-/** How long the first word with a bucket may take. */
-const preflightTimeoutMs = 15_000;
 
 /** Below the store's own folder or prefix, so that other kinds of objects can stand beside the database. */
 export const databaseFolder = "db";
@@ -83,117 +83,4 @@ function parseBucketUrl(url: string): StoreLocation {
     throw new InvalidArgumentError("url", `${problem}, not ${printable(prefix)}`);
   }
   return { kind: "s3", url, bucket, prefix };
-}
-
-/**
- * Makes the folder where there is none, and tells a new one from a store from something else.
- * Throws `invalid-argument` where the folder holds what is no store.
- */
-export async function prepareFolder(directory: string): Promise<"new" | "existing"> {
-  let entries: string[];
-  try {
-    await mkdir(directory, { recursive: true });
-    entries = await readdir(directory);
-  } catch (cause) {
-    if (["EEXIST", "ENOTDIR"].includes(errorName(cause))) {
-      throw new InvalidArgumentError("url", `names a file, or a folder below one: ${directory}`, { cause });
-    }
-    throw new StorageUnavailableError(`The folder cannot be used: ${directory}`, { cause, outcome: "not-applied" });
-  }
-  // Objects beside the database may be there before it.
-  if (entries.length === 0 || (entries.includes(folderLockName) && !entries.includes(databaseFolder))) return "new";
-  if (!entries.includes(databaseFolder)) {
-    throw new InvalidArgumentError("url", `names a folder that is not empty and holds no store: ${directory}`);
-  }
-  const inside: string[] = await readdir(join(directory, databaseFolder)).catch(() => []);
-  if (inside.length === 0) return "new";
-  if (!inside.includes("manifest")) {
-    throw new InvalidArgumentError("url", `names a folder that is not empty and holds no store: ${directory}`);
-  }
-  return "existing";
-}
-
-/** Whether the bucket is there and can be listed; makes it where the options say so. */
-async function checkBucket(
-  bucket: S3Bucket,
-  location: StoreLocation & { kind: "s3" },
-  options: S3Options,
-): Promise<"new" | "existing"> {
-  const root = location.prefix === "" ? "" : `${location.prefix}/`;
-  try {
-    const found = await bucket.list(`${root}${databaseFolder}/manifest/`, undefined, 1);
-    return found.objects.length > 0 ? "existing" : "new";
-  } catch (error) {
-    if (errorName(error) !== "NoSuchBucket" || options.createBucket !== true) throw error;
-  }
-  await bucket.create();
-  return "new";
-}
-
-/** What the native library must find in its environment to reach the bucket. */
-export interface S3Access {
-  readonly environment: Readonly<Record<string, string | undefined>>;
-  readonly state: "new" | "existing";
-}
-
-/**
- * Whether the native library finds these credentials by itself, and renews them before they end: those of a pod, a task or
- * a machine. Others that end are handed over as they are, and the store has to be opened again when they do.
- */
-function engineRenews(
-  options: S3Options,
-  { expiration, $source = {} }: FoundCredentials & { readonly $source?: object },
-): boolean {
-  if (options.accessKeyId !== undefined || expiration === undefined) return false;
-  const { AWS_CONTAINER_CREDENTIALS_RELATIVE_URI, AWS_CONTAINER_CREDENTIALS_FULL_URI } = process.env;
-  const { AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE } = process.env;
-  const sources = Object.keys($source);
-  if (sources.some((source) => source.includes("PROFILE"))) return false;
-  if (sources.includes("CREDENTIALS_ENV_VARS_STS_WEB_ID_TOKEN")) return true;
-  if (sources.includes("CREDENTIALS_HTTP")) {
-    if (AWS_CONTAINER_CREDENTIALS_RELATIVE_URI !== undefined) return true;
-    return AWS_CONTAINER_CREDENTIALS_FULL_URI !== undefined && AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE !== undefined;
-  }
-  return sources.length === 0;
-}
-
-/** Resolves the credentials and says whether the bucket answers, before the native store, which would retry for ever. */
-export async function prepareBucket(
-  location: StoreLocation & { kind: "s3" },
-  options: S3Options,
-  timeoutMs: number = preflightTimeoutMs,
-): Promise<S3Access> {
-  const bucket = new S3Bucket(location, options);
-  const endpoint = endpointOf(options);
-  try {
-    const deadlineMs = Math.min(timeoutMs, preflightTimeoutMs);
-    const checking = Promise.all([checkBucket(bucket, location, options), bucket.credentials()]);
-    const [state, found] = await withDeadline(checking, deadlineMs, "The bucket's answer");
-    const credentials = engineRenews(options, found) ? undefined : found;
-    return {
-      state,
-      environment: {
-        CLOUD_PROVIDER: "aws",
-        AWS_BUCKET: location.bucket,
-        AWS_BUCKET_NAME: undefined,
-        AWS_REGION: regionOf(options),
-        AWS_DEFAULT_REGION: undefined,
-        AWS_ACCESS_KEY_ID: credentials?.accessKeyId,
-        AWS_SECRET_ACCESS_KEY: credentials?.secretAccessKey,
-        AWS_SESSION_TOKEN: credentials?.sessionToken,
-        AWS_TOKEN: undefined,
-        AWS_SKIP_SIGNATURE: undefined,
-        AWS_ENDPOINT: endpoint,
-        AWS_ENDPOINT_URL: undefined,
-        AWS_ENDPOINT_URL_S3: undefined,
-        AWS_ALLOW_HTTP: endpoint?.startsWith("http:") === true ? "true" : undefined,
-        AWS_VIRTUAL_HOSTED_STYLE_REQUEST: endpoint === undefined ? "true" : "false",
-        AWS_TIMEOUT: "10s",
-      },
-    };
-  } catch (cause) {
-    throw bucket.redacted(cause, "not-applied");
-  } finally {
-    bucket.close();
-  }
 }

@@ -3,6 +3,7 @@
  */
 
 import { StoreClosedError, type WriteOutcome } from "../errors.ts";
+import { storageError } from "./bucket-errors.ts";
 import type { S3Options, StoreLocation } from "./object-store.ts";
 import type { ObjectAccess, ObjectEntry } from "./objects.ts";
 import { S3Bucket } from "./s3-client.ts";
@@ -20,7 +21,7 @@ export function openS3Objects(location: StoreLocation & { kind: "s3" }, options:
       return await work();
     } catch (error) {
       assertOpen();
-      throw bucket.redacted(error, outcome);
+      throw storageError(error, bucket.where, outcome);
     }
   };
   const close = async (): Promise<void> => {

@@ -55,7 +55,15 @@ const optionNames = [
   "ids",
 ] as const;
 const appendOptionNames = ["expectedVersion", "failIfMatch", "idempotencyKey", "signal"];
-const s3OptionNames = ["endpoint", "region", "accessKeyId", "secretAccessKey", "sessionToken", "createBucket"];
+const s3OptionNames = [
+  "endpoint",
+  "region",
+  "accessKeyId",
+  "secretAccessKey",
+  "sessionToken",
+  "forcePathStyle",
+  "createBucket",
+];
 
 const commitTimeoutMsDefault = 30_000;
 const commitLingerMsMax = 10_000;
