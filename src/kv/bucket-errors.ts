@@ -44,6 +44,8 @@ function numberOf(value: unknown): number | undefined {
 
 function nameOf(error: unknown): string {
   if (error instanceof DeadlineExpired) return error.name;
+  // The client hung on to a body that it could not read.
+  if (partOf(error, "$responseBodyText") !== undefined) return "NotS3";
   const code = partOf(error, "code");
   if (typeof code === "string") return code;
   return error instanceof Error ? error.name : "unknown error";
@@ -86,7 +88,6 @@ const problems: Readonly<Record<string, string>> = {
   ERR_TLS_CERT_ALTNAME_INVALID: "The server's certificate is for another name",
   ERR_SSL_WRONG_VERSION_NUMBER: "The server speaks plain HTTP there, not HTTPS",
   PlainHttpToTls: "The server speaks HTTPS there, not plain HTTP",
-  NotS3: "What answers there does not speak S3",
   ConditionIgnored: "The server does not honour If-None-Match, on which the fencing of writers rests",
   OtherBytes: "The server gave back other bytes than were written",
 };
@@ -102,6 +103,10 @@ function problemOf(error: BucketError): string {
   }
   if (error.name === "AccessDenied" || error.name === "Forbidden" || error.status === 403)
     return `These credentials may not ${permissions[error.task]}`;
+  if (error.status !== undefined && error.status >= 500)
+    return `The server cannot do this now (${error.name}, HTTP ${error.status})`;
+  // Every refusal of S3 has a code; without one the client knows no more than the status.
+  if (error.name === "NotS3" || error.message === "UnknownError") return "What answers there does not speak S3";
   return `The bucket cannot be reached (${error.name})`;
 }
 

@@ -58,14 +58,12 @@ async function findDatabase(bucket: S3Bucket, root: string, createBucket: boolea
   return "new";
 }
 
+/** Under a name that nobody else has: the first write meets no other object, and the second must meet the first. */
 async function tryWriting(bucket: S3Bucket, key: string): Promise<void> {
   const bytes = new TextEncoder().encode(key);
-  // Under a name that nobody else has, so this is no conflict unless the server takes every condition for broken.
-  if ((await bucket.put(key, bytes, { ifAbsent: true })) === "conflict")
-    throw bucket.failure("ConditionIgnored", "write");
+  if ((await putIfAbsent(bucket, key, bytes)) === "conflict") throw bucket.failure("ConditionIgnored", "write");
   try {
-    const again = await bucket.put(key, bytes, { ifAbsent: true });
-    if (again !== "conflict") throw bucket.failure("ConditionIgnored", "write");
+    if ((await putIfAbsent(bucket, key, bytes)) !== "conflict") throw bucket.failure("ConditionIgnored", "write");
     const found = await bucket.get(key);
     if (found === undefined || Buffer.compare(found.bytes, bytes) !== 0) throw bucket.failure("OtherBytes", "read");
   } catch (error) {
@@ -73,6 +71,15 @@ async function tryWriting(bucket: S3Bucket, key: string): Promise<void> {
     throw error;
   }
   await bucket.delete(key);
+}
+
+async function putIfAbsent(bucket: S3Bucket, key: string, bytes: Uint8Array): Promise<unknown> {
+  try {
+    return await bucket.put(key, bytes, { ifAbsent: true });
+  } catch (error) {
+    if (error instanceof BucketError && error.status === 501) throw bucket.failure("ConditionIgnored", "write");
+    throw error;
+  }
 }
 
 /** Whether the server hung up, or called it a bad request, because it speaks TLS where we did not. */
