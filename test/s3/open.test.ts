@@ -1,6 +1,7 @@
 /** Stores on a real S3 server: how they are opened, by whom, what is told when they cannot be, and that nothing leaks. */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
 import { inspect } from "node:util";
 import { AssumeRoleProvider } from "minio/dist/esm/AssumeRoleProvider.mjs";
 import type { EventStoreError } from "../../src/errors.ts";
@@ -8,7 +9,7 @@ import type { KeyValueStore } from "../../src/kv/kv.ts";
 import { parseStoreUrl, type S3Options, type StoreLocation } from "../../src/kv/object-store.ts";
 import { openSlateKv } from "../../src/kv/slatedb-kv.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
-import { allRows, bytes, failureOf, put, text } from "../kv/stores.ts";
+import { allRows, bytes, failureOf, put, temporaryFolder, text, until } from "../kv/stores.ts";
 import { StoreChild } from "../support/child.ts";
 import { type Minio, minioAvailable, startMinio } from "../support/minio.ts";
 
@@ -282,6 +283,42 @@ describe.skipIf(!minioAvailable)("A store on MinIO", () => {
         const bucket = await minio().createBucket();
         await openInChild(environment, {}, parseStoreUrl(`s3://${bucket}/a`));
       }
+    });
+
+    test("goes on with renewed credentials, with a session and without", async () => {
+      const bucket = await minio().createBucket();
+      await using folder = await temporaryFolder();
+      const { accessKeyId, secretAccessKey } = minio().s3;
+      const sessions = await Promise.all([temporaryCredentials(), temporaryCredentials()]);
+      const given = sessions.map((s3) => ({
+        AccessKeyId: s3.accessKeyId,
+        SecretAccessKey: s3.secretAccessKey,
+        SessionToken: s3.sessionToken,
+      }));
+      const file = join(folder.directory, "given");
+      await Bun.write(file, JSON.stringify([{ AccessKeyId: accessKeyId, SecretAccessKey: secretAccessKey }, ...given]));
+      const script = join(import.meta.dir, "../support/credential-process.ts");
+      const config = join(folder.directory, "config");
+      await Bun.write(
+        config,
+        `[profile used]\ncredential_process = "${process.execPath}" "${script}" 3000 "${file}"\n`,
+      );
+      await using child = new StoreChild({
+        AWS_ACCESS_KEY_ID: undefined,
+        AWS_SECRET_ACCESS_KEY: undefined,
+        AWS_SESSION_TOKEN: undefined,
+        AWS_CONFIG_FILE: config,
+        AWS_PROFILE: "used",
+      });
+      await child.open(parseStoreUrl(`s3://${bucket}/a`), {}, { endpoint: minio().endpoint });
+      const written: number[] = [];
+      await until("credentials have been asked for some times", async () => {
+        written.push(written.length);
+        await child.write([written.length - 1]);
+        return (await Bun.file(`${file}.asked`).text()).split("\n").length > 12;
+      });
+      expect(await child.keys()).toEqual(written);
+      await child.close();
     });
 
     test("takes its options before AWS_*, and what the environment holds for others not at all", async () => {
