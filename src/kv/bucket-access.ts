@@ -25,14 +25,20 @@ export interface PrepareBucketOptions {
   readonly mode?: "read" | "write";
   /** How long the check of the bucket may take. Default and maximum: 15,000 ms. */
   readonly timeoutMs?: number;
+  /** How long the engine waits for one answer before it asks again. Default: 10,000 ms. */
+  readonly requestTimeoutMs?: number;
 }
+
+const requestTimeoutMsDefault = 10_000;
+/** In the check of the bucket an answer that got lost must leave time to ask again. */
+const checkAttemptMsMax = 5_000;
 
 /**
  * Whether there is a store in the bucket, which is made only where `createBucket` says so. Throws `storage-unavailable` with one
  * sentence that says what is wrong, `invalid-argument` for options that fit no bucket.
  */
 export async function findStore(location: BucketLocation, options: S3Options): Promise<"new" | "existing"> {
-  const bucket = new S3Bucket(location, options);
+  const bucket = new S3Bucket(location, options, checkAttemptMsMax);
   try {
     return await checkBucket(bucket, location, { mode: "read", createBucket: options.createBucket === true });
   } catch (error) {
@@ -46,9 +52,9 @@ export async function findStore(location: BucketLocation, options: S3Options): P
 export async function prepareBucket(
   location: BucketLocation,
   options: S3Options,
-  { mode = "write", timeoutMs }: PrepareBucketOptions = {},
+  { mode = "write", timeoutMs, requestTimeoutMs = requestTimeoutMsDefault }: PrepareBucketOptions = {},
 ): Promise<S3Access> {
-  const bucket = new S3Bucket(location, options);
+  const bucket = new S3Bucket(location, options, Math.min(requestTimeoutMs, checkAttemptMsMax));
   try {
     const state = await checkBucket(bucket, location, {
       mode,
@@ -61,6 +67,7 @@ export async function prepareBucket(
       state,
       environment: {
         ...placeOf(location, bucket.url ?? "", await bucket.region()),
+        AWS_TIMEOUT: `${requestTimeoutMs}ms`,
         ...signing(endpoint === undefined ? found : undefined),
         ...endpoint?.environment,
       },
@@ -99,7 +106,6 @@ function placeOf(location: BucketLocation, url: string, region: string): Readonl
     AWS_ALLOW_HTTP: url.startsWith("http:") ? "true" : undefined,
     // To the engine it means that the endpoint is the bucket's own.
     AWS_VIRTUAL_HOSTED_STYLE_REQUEST: "true",
-    AWS_TIMEOUT: "10s",
   };
 }
 

@@ -60,12 +60,14 @@ async function findDatabase(bucket: S3Bucket, root: string, createBucket: boolea
 
 /** Under a name that nobody else has: the first write meets no other object, and the second must meet the first. */
 async function tryWriting(bucket: S3Bucket, key: string): Promise<void> {
-  const bytes = new TextEncoder().encode(key);
-  if ((await putIfAbsent(bucket, key, bytes)) === "conflict") throw bucket.failure("ConditionIgnored", "write");
+  // Not the same bytes: a write that is sent twice tells its own by them.
+  const first = new TextEncoder().encode(`first ${key}`);
+  const second = new TextEncoder().encode(`second ${key}`);
+  if ((await putIfAbsent(bucket, key, first)) === "conflict") throw bucket.failure("ConditionIgnored", "write");
   try {
-    if ((await putIfAbsent(bucket, key, bytes)) !== "conflict") throw bucket.failure("ConditionIgnored", "write");
+    if ((await putIfAbsent(bucket, key, second)) !== "conflict") throw bucket.failure("ConditionIgnored", "write");
     const found = await bucket.get(key);
-    if (found === undefined || Buffer.compare(found.bytes, bytes) !== 0) throw bucket.failure("OtherBytes", "read");
+    if (found === undefined || Buffer.compare(found.bytes, first) !== 0) throw bucket.failure("OtherBytes", "read");
   } catch (error) {
     await bucket.delete(key).catch(() => {});
     throw error;

@@ -21,6 +21,9 @@ import { checkCredentialOptions, endpointOf, regionOf, usesPathStyle } from "./s
 /** How long one request may take, its second attempt included. */
 const requestTimeoutMs = 30_000;
 
+/** How long one attempt may take before the other one is made: an answer that got lost is not a bucket that is silent. */
+const attemptTimeoutMsDefault = 14_000;
+
 /** What S3 gives in one answer to a listing. */
 const listPageMax = 1_000;
 
@@ -65,7 +68,7 @@ async function findRegion(options: S3Options): Promise<string> {
   }
 }
 
-function createClient(bucket: string, options: S3Options): S3Client {
+function createClient(bucket: string, options: S3Options, attemptTimeoutMs: number): S3Client {
   const endpoint = endpointOf(options);
   checkCredentialOptions(options);
   const { accessKeyId, secretAccessKey, sessionToken } = options;
@@ -76,6 +79,7 @@ function createClient(bucket: string, options: S3Options): S3Client {
       return region;
     },
     maxAttempts: requestAttemptsMax,
+    requestHandler: { requestTimeout: attemptTimeoutMs, throwOnRequestTimeout: true },
     forcePathStyle: usesPathStyle(bucket, options),
     // What speaks like S3 does not always know the checksums that the client would add.
     requestChecksumCalculation: "WHEN_REQUIRED",
@@ -108,8 +112,12 @@ export class S3Bucket {
   #url: string | undefined;
 
   /** Throws `invalid-argument` for options that fit no bucket. */
-  constructor(location: StoreLocation & { kind: "s3" }, options: S3Options) {
-    this.#client = createClient(location.bucket, options);
+  constructor(
+    location: StoreLocation & { kind: "s3" },
+    options: S3Options,
+    attemptTimeoutMs: number = attemptTimeoutMsDefault,
+  ) {
+    this.#client = createClient(location.bucket, options, attemptTimeoutMs);
     this.#name = location.bucket;
     const endpoint = endpointOf(options);
     this.where = endpoint === undefined ? location.url : `${location.url} at ${endpoint}`;

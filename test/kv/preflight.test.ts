@@ -167,6 +167,39 @@ describe("Opening a bucket", () => {
     });
   }
 
+  test("goes well although the answer to each write is lost once", async () => {
+    await using standIn = startS3StandIn();
+    const attempts = new Map<string, number>();
+    standIn.intercept(async ({ method, key, headers }) => {
+      if (method !== "PUT" || headers.has("x-replayed")) return undefined;
+      const body = headers.get("x-amz-content-sha256") ?? "";
+      attempts.set(body, (attempts.get(body) ?? 0) + 1);
+      if (attempts.get(body) !== 1) return undefined;
+      // Done, and yet an error is all that the client hears.
+      const condition = { "if-none-match": "*", "x-replayed": "yes" };
+      const text = `${attempts.size === 1 ? "first" : "second"} ${key}`;
+      await fetch(`${standIn.endpoint}/stand-in/${key}`, { method: "PUT", body: text, headers: condition });
+      return s3Error(500, "InternalError");
+    });
+    const access = await prepareBucket(standIn.location, optionsOf(standIn));
+    await access.release();
+    expect([...attempts.values()]).toEqual([2, 2]);
+    expect(standIn.keys()).toEqual([]);
+  });
+
+  test("asks again when an answer does not come", async () => {
+    await using standIn = startS3StandIn();
+    let held = 0;
+    standIn.intercept((request) => {
+      if (!isListing(request) || held > 0) return undefined;
+      held += 1;
+      return new Promise(() => {});
+    });
+    const access = await prepareBucket(standIn.location, optionsOf(standIn), { requestTimeoutMs: 200 });
+    await access.release();
+    expect(held).toBe(1);
+  });
+
   test("says that the server gives back other bytes than were written", async () => {
     await using standIn = startS3StandIn();
     standIn.intercept((seen) => (seen.method === "GET" && !isListing(seen) ? new Response("other") : undefined));
