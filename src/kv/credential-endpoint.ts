@@ -4,9 +4,10 @@
  * a file for this user alone; it is closed with the store. Credentials are in memory only, and in no message.
  */
 
+import { rmSync } from "node:fs";
 import { mkdtemp, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { StorageUnavailableError } from "../errors.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
 import { sameSecret, unguessableText } from "../runtime/secrets.ts";
@@ -32,15 +33,32 @@ export interface CredentialEndpointOptions {
 
 const path = "/credentials";
 
+/** Folders of tokens that a process which ends without closing its stores still removes; one that is killed leaves them. */
+const leftovers = new Set<string>();
+
+function removeLeftovers(): void {
+  for (const folder of leftovers) rmSync(folder, { recursive: true, force: true });
+}
+
 async function writeTokenFile(token: string): Promise<string> {
   try {
-    const file = join(await mkdtemp(join(tmpdir(), "strata-")), "token");
+    const folder = await mkdtemp(join(tmpdir(), "strata-credentials-"));
+    if (leftovers.size === 0) process.once("exit", removeLeftovers);
+    leftovers.add(folder);
+    const file = join(folder, "token");
     await writeFile(file, token, { mode: 0o600 });
     return file;
   } catch (cause) {
     const problem = "Credentials that end need a folder for temporary files (TMPDIR) that can be written";
     throw new StorageUnavailableError(`${problem}: ${tmpdir()}`, { cause, outcome: "not-applied" });
   }
+}
+
+async function removeTokenFile(file: string): Promise<void> {
+  const folder = dirname(file);
+  await rm(folder, { recursive: true, force: true });
+  leftovers.delete(folder);
+  if (leftovers.size === 0) process.off("exit", removeLeftovers);
 }
 
 /** A proxy is not to see it: this goes nowhere but to this process. */
@@ -76,7 +94,7 @@ export async function serveCredentials(options: CredentialEndpointOptions): Prom
   server.unref();
   let closing: Promise<void> | undefined;
   const close = async (): Promise<void> => {
-    await Promise.all([server.stop(true), rm(join(tokenFile, ".."), { recursive: true, force: true })]);
+    await Promise.all([server.stop(true), removeTokenFile(tokenFile)]);
   };
   return {
     environment: {

@@ -2,7 +2,7 @@
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, readFileSync, statSync } from "node:fs";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { serveCredentials } from "../../src/kv/credential-endpoint.ts";
 import { RenewedCredentials } from "../../src/kv/renewed-credentials.ts";
 import type { FoundCredentials } from "../../src/kv/s3-client.ts";
@@ -151,6 +151,19 @@ describe("The endpoint that hands them over", () => {
     expect(answer.status).toBe(503);
     expect(await answer.text()).toBe("");
     await close();
+  });
+
+  test("keeps no process alive that does nothing else, nor leaves its file behind then", async () => {
+    const script = `
+      import { serveCredentials } from ${JSON.stringify(join(import.meta.dir, "../../src/kv/credential-endpoint.ts"))};
+      const first = { accessKeyId: "k", secretAccessKey: "s", expiration: new Date(2 ** 42) };
+      const { environment } = await serveCredentials({ first, renew: async () => first, onFailure: () => {} });
+      console.log(environment.AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE);`;
+    const child = Bun.spawn([process.execPath, "-e", script], { stdout: "pipe" });
+    expect(await child.exited).toBe(0);
+    const tokenFile = (await child.stdout.text()).trim();
+    expect(tokenFile).toEndWith("token");
+    expect(existsSync(dirname(tokenFile))).toBe(false);
   });
 
   test("leaves neither server nor file behind", async () => {
