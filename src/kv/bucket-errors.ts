@@ -6,8 +6,8 @@
 import { EventStoreError, StorageUnavailableError, type WriteOutcome } from "../errors.ts";
 import { DeadlineExpired } from "../runtime/deadline.ts";
 
-/** What was being done when it failed; permissions are named by it. */
-export type BucketTask = "list" | "read" | "write" | "delete" | "make";
+/** What was being done when it failed: getting credentials, or what a permission is named by. */
+export type BucketTask = "sign" | "list" | "read" | "write" | "delete" | "make";
 
 /** An error of the S3 client without its request. `name` is S3's own code, or the system's, as in ECONNREFUSED. */
 export class BucketError extends Error {
@@ -20,11 +20,11 @@ export class BucketError extends Error {
   readonly attempts: number;
 
   constructor(error: unknown, task: BucketTask, secrets: Iterable<string>) {
-    // A server may repeat what it was sent, in its code as well; a command of a profile may have secrets among its arguments.
+    // A server may repeat what it was sent, in its code as well.
     const hidden = [...secrets].sort((one, other) => other.length - one.length);
     const redact = (text: string): string => hidden.reduce((shown, secret) => shown.replaceAll(secret, "***"), text);
     const message = error instanceof Error ? error.message : String(error);
-    super(message.startsWith("Command failed") ? "The credential_process of the profile failed" : redact(message));
+    super(redact(message));
     this.name = redact(nameOf(error));
     this.task = task;
     const metadata = partOf(error, "$metadata");
@@ -58,7 +58,7 @@ function regionOf(error: unknown): string | undefined {
   return told.find((region): region is string => typeof region === "string" && /^[a-z0-9-]{1,40}$/.test(region));
 }
 
-const permissions: Readonly<Record<BucketTask, string>> = {
+const permissions: Readonly<Record<Exclude<BucketTask, "sign">, string>> = {
   list: "list the bucket (s3:ListBucket)",
   read: "read objects of the bucket (s3:GetObject)",
   write: "write objects into the bucket (s3:PutObject)",
@@ -78,7 +78,6 @@ const problems: Readonly<Record<string, string>> = {
   InvalidTokenId: "The server does not know this session token, or this access key id without one",
   ExpiredToken: "These credentials have ended",
   RequestTimeTooSkewed: "The clock of this machine differs too much from the server's",
-  CredentialsProviderError: "No credentials were found in the options, the environment or a profile",
   DEPTH_ZERO_SELF_SIGNED_CERT: "The server's certificate is signed by itself alone",
   SELF_SIGNED_CERT_IN_CHAIN: "The server's certificate is signed by an authority that is not trusted here",
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: "The server's certificate is signed by an authority that is not trusted here",
@@ -92,9 +91,20 @@ const problems: Readonly<Record<string, string>> = {
   OtherBytes: "The server gave back other bytes than were written",
 };
 
+const sourceMessageMax = 300;
+
 const redirects: readonly string[] = ["PermanentRedirect", "AuthorizationHeaderMalformed", "TemporaryRedirect"];
 
+/** The SDK's own words say what to do, as in "run aws sso login"; one line of them. */
+function credentialProblem(error: BucketError): string {
+  const [line = ""] = error.message.split("\n");
+  if (line.startsWith("Could not load credentials from any providers"))
+    return "No credentials were found in the options, the environment or a profile";
+  return `The source of the credentials gives none (${error.name}: ${line.slice(0, sourceMessageMax)})`;
+}
+
 function problemOf(error: BucketError): string {
+  if (error.task === "sign") return credentialProblem(error);
   const known = Object.hasOwn(problems, error.name) ? problems[error.name] : undefined;
   if (known !== undefined) return known;
   if (error.status === 301 || error.status === 307 || redirects.includes(error.name)) {

@@ -54,7 +54,12 @@ async function findDatabase(bucket: S3Bucket, root: string, createBucket: boolea
   } catch (error) {
     if (!(error instanceof BucketError) || error.name !== "NoSuchBucket" || !createBucket) throw error;
   }
-  await bucket.create();
+  try {
+    await bucket.create();
+  } catch (error) {
+    // Another opener made it in the meantime.
+    if (!(error instanceof BucketError) || error.name !== "BucketAlreadyOwnedByYou") throw error;
+  }
   return "new";
 }
 
@@ -88,8 +93,8 @@ async function putIfAbsent(bucket: S3Bucket, key: string, bytes: Uint8Array): Pr
 async function meetsTls(bucket: S3Bucket, error: BucketError): Promise<boolean> {
   const { url } = bucket;
   if (url === undefined || !url.startsWith("http:")) return false;
-  if (error.status !== undefined && error.status !== 400) return false;
-  if (["ECONNREFUSED", "ENOTFOUND", "CredentialsProviderError"].includes(error.name)) return false;
+  if (error.task === "sign" || (error.status !== undefined && error.status !== 400)) return false;
+  if (["ECONNREFUSED", "ENOTFOUND"].includes(error.name)) return false;
   const { hostname, port } = new URL(url);
   return await speaksTls(hostname, port === "" ? 80 : Number(port));
 }

@@ -1,6 +1,7 @@
 /**
  * The native library reads its S3 settings from the process environment as C sees it, which assignments to
  * `process.env` inside Bun do not reach. This sets variables there for the length of one synchronous call.
+ * One thread at a time: what a Worker sets there at the same moment is not kept apart.
  */
 
 import { nativeFunctions } from "./native-functions.ts";

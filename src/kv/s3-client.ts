@@ -152,7 +152,7 @@ export class S3Bucket {
       this.#keepSecret(found.accessKeyId, found.secretAccessKey, found.sessionToken);
       return found;
     } catch (error) {
-      throw new BucketError(error, "list", this.#secrets);
+      throw new BucketError(error, "sign", this.#secrets);
     }
   }
 

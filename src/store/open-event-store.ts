@@ -28,7 +28,7 @@ export interface OpenOptions<Definitions extends EventDefinitions = never> {
   readonly url: string;
   /** The events of each category. Left out, the store takes any event; given, it takes only these. */
   readonly events?: readonly Definitions[];
-  /** How to reach a bucket; what is missing comes from `AWS_*`, then from profiles and roles. */
+  /** How to reach a bucket; what is missing comes from `AWS_*`, then from profiles and roles. Credentials that end are renewed. */
   readonly s3?: S3Options;
   /** Waits so long for more commits to share a group: trades latency for fewer PUTs. Default: 0 ms, at most 10,000. */
   readonly commitLingerMs?: number;

@@ -4,7 +4,7 @@
  */
 
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { StoreChild } from "../support/child.ts";
 import {
@@ -182,6 +182,33 @@ test("A write that meets a source that gives nothing any more is told so, and th
   expect(warned).toContain("StrataCredentialsWarning: The credentials of a bucket cannot be renewed");
   expect(warned).toContain(standIn.endpoint);
   for (const secret of [given.AccessKeyId, given.SecretAccessKey, given.Token]) expect(warned).not.toContain(secret);
+});
+
+test("Where a source of credentials gives none, opening says which and why", async () => {
+  await using standIn = startS3StandIn();
+  await using folder = await temporaryFolder();
+  await using sources = startCredentialSources(lastingMs);
+  const opening = async (environment: Environment): Promise<unknown> => {
+    await using child = new StoreChild({ ...bareEnvironment, ...environment });
+    return await child
+      .open(standIn.location, {}, { endpoint: standIn.endpoint })
+      .catch((error: Error) => error.message);
+  };
+  const role = await setUps["a role that a profile assumes"]?.(sources, folder);
+  expect(await opening({ ...role, AWS_ENDPOINT_URL_STS: `${sources.url}/denied` })).toContain(
+    "The source of the credentials gives none (AccessDenied: sts:AssumeRole)",
+  );
+  const session = await setUps["a session of SSO"]?.(sources, folder);
+  await rm(join(folder.directory, ".aws"), { recursive: true });
+  expect(await opening({ ...session })).toMatch(/gives none \(CredentialsProviderError: .*aws sso login/);
+  const command = await configFile(
+    folder,
+    "[profile used]\ncredential_process = /bin/sh -c 'exit 1' secret-argument\n",
+  );
+  const failed = await opening(command);
+  // The SDK goes on to the next source, and says no more of this one.
+  expect(failed).toContain("No credentials were found");
+  expect(failed).not.toContain("secret-argument");
 });
 
 test("Where no credentials are found, opening says so", async () => {

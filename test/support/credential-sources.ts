@@ -98,6 +98,13 @@ export function startCredentialSources(lastingMs: number): CredentialSources {
         };
         return Response.json({ roleCredentials });
       }
+      if (pathname.startsWith("/denied")) {
+        const error = "<Error><Type>Sender</Type><Code>AccessDenied</Code><Message>sts:AssumeRole</Message></Error>";
+        return new Response(`<ErrorResponse>${error}</ErrorResponse>`, {
+          status: 403,
+          headers: { "content-type": "text/xml" },
+        });
+      }
       const action = new URLSearchParams(await request.text()).get("Action");
       if (action === "AssumeRole") return stsAnswer(action, give("role"));
       if (action === "AssumeRoleWithWebIdentity") return stsAnswer(action, give("identity"));
