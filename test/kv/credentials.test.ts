@@ -119,6 +119,30 @@ for (const [source, setUp] of Object.entries(setUps)) {
   });
 }
 
+test("Objects beside the database are signed with renewed credentials as well", async () => {
+  await using standIn = startS3StandIn();
+  await using folder = await temporaryFolder();
+  refuseEnded(standIn);
+  const command = `"${process.execPath}" "${credentialProcess}" ${lastingMs}`;
+  const environment = await configFile(folder, `[profile used]\ncredential_process = ${command}\n`);
+  const script = `
+    import { openObjects } from ${JSON.stringify(join(import.meta.dir, "../../src/kv/objects.ts"))};
+    const objects = await openObjects(${JSON.stringify(standIn.location)}, { endpoint: "${standIn.endpoint}" });
+    for (let put = 0; ; put += 1) await objects.put("wal/" + put, new Uint8Array(1)).catch(() => {});`;
+  const child = Bun.spawn([process.execPath, "-e", script], {
+    env: { ...process.env, ...bareEnvironment, ...environment },
+  });
+  // Refused requests are seen too, but what has ended is never stored; so each of these keys was good for some time.
+  await until("objects were signed by credentials that came after others had ended", () => {
+    const ends = signersOf(standIn).map((signer) => Number(signer.replace("process-", "")));
+    return Math.max(...ends) - Math.min(...ends) > 2 * lastingMs;
+  });
+  const stored = standIn.keys().length;
+  await until("one more is stored", () => standIn.keys().length > stored);
+  child.kill("SIGKILL");
+  await child.exited;
+});
+
 test("Credentials of the environment that do not end are used as they are", async () => {
   await using standIn = startS3StandIn();
   await using child = new StoreChild({

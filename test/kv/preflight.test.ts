@@ -61,7 +61,10 @@ describe("Opening a bucket", () => {
     await access.release();
     standIn.requests.length = 0;
     expect(await findStore(standIn.location, optionsOf(standIn))).toBe("new");
-    expect(standIn.requests.map(({ method }) => method)).toEqual(["GET", "GET"]);
+    const reading = await prepareBucket(standIn.location, optionsOf(standIn), { mode: "read" });
+    await reading.release();
+    expect(reading.state).toBe("new");
+    expect(standIn.requests.map(({ method }) => method)).toEqual(["GET", "GET", "GET", "GET"]);
     await using kv = await openOnStandIn(standIn);
     await kv.close();
     expect(await findStore(standIn.location, optionsOf(standIn))).toBe("existing");
