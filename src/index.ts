@@ -63,7 +63,8 @@ export {
   type Upcaster,
 } from "./schema/define-events.ts";
 // Opening and using a store
-export { type OpenOptions, openEventStore } from "./store/open-event-store.ts";
+export { openEventStore } from "./store/open-event-store.ts";
+export type { OpenOptions } from "./store/open-options.ts";
 // Words
 export type { EventMetadata, NewEvent, RecordedEvent } from "./vocabulary/event.ts";
 export type { ExpectedVersion } from "./vocabulary/expected-version.ts";

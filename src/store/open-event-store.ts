@@ -3,92 +3,23 @@
 import { InvalidArgumentError, printable, StorageUnavailableError, StoreClosedError } from "../errors.ts";
 import type { KeyValueStore, KvStatus } from "../kv/kv.ts";
 import { openMemoryKv } from "../kv/memory-kv.ts";
-import { parseStoreUrl, type S3Options } from "../kv/object-store.ts";
 import { openSlateKv } from "../kv/slatedb-kv.ts";
-import { checkInteger, checkOptions } from "../log/arguments.ts";
+import { checkOptions } from "../log/arguments.ts";
 import { prepareCommit } from "../log/commit.ts";
 import { CommitPipeline, type SettledCommit } from "../log/commit-pipeline.ts";
 import type { EventReader, EventStore, StoreHealth } from "../log/event-store.ts";
 import { explainConflict } from "../log/explain.ts";
-import { IdempotencyKeys, idempotencyWindowMsDefault } from "../log/idempotency-keys.ts";
+import { IdempotencyKeys } from "../log/idempotency-keys.ts";
 import { StoreReader } from "../log/store-reader.ts";
 import { StreamHeads } from "../log/stream-heads.ts";
-import { type Clock, systemClock } from "../runtime/clock.ts";
 import { DeadlineExpired, withDeadline } from "../runtime/deadline.ts";
-import { type IdSource, systemIds } from "../runtime/ids.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
-import { EventRegistry } from "../schema/registry.ts";
 import { EventBus } from "../subscriptions/event-bus.ts";
 import { Subscriptions } from "../subscriptions/subscriptions.ts";
+import { checkLocation, checkSettings, type OpenOptions, type Settings } from "./open-options.ts";
 import { recover } from "./recover.ts";
 
-/** How to open a store. Unknown options are refused. */
-export interface OpenOptions<Definitions extends EventDefinitions = never> {
-  /** `memory:`, `file:DIR` or `s3://bucket/prefix`. */
-  readonly url: string;
-  /** The events of each category. Left out, the store takes any event; given, it takes only these. */
-  readonly events?: readonly Definitions[];
-  /** How to reach a bucket; what is missing comes from `AWS_*`, then from profiles and roles. Credentials that end are renewed. */
-  readonly s3?: S3Options;
-  /** Waits so long for more commits to share a group: trades latency for fewer PUTs. Default: 0 ms, at most 10,000. */
-  readonly commitLingerMs?: number;
-  /** How long a commit may take before its caller is told `storage-unavailable`. Default: 30,000 ms. */
-  readonly commitTimeoutMs?: number;
-  /** How long an `idempotencyKey` is remembered at least. Default: seven days. */
-  readonly idempotencyWindowMs?: number;
-  /** Told what handlers of `on` throw. Default: a process warning. */
-  readonly onError?: (error: unknown) => void;
-  /** Tests may turn their own clock and ids. */
-  readonly clock?: Clock;
-  readonly ids?: IdSource;
-}
-
-const optionNames = [
-  "url",
-  "events",
-  "s3",
-  "commitLingerMs",
-  "commitTimeoutMs",
-  "idempotencyWindowMs",
-  "onError",
-  "clock",
-  "ids",
-] as const;
 const appendOptionNames = ["expectedVersion", "failIfMatch", "idempotencyKey", "signal"];
-const s3OptionNames = [
-  "endpoint",
-  "region",
-  "accessKeyId",
-  "secretAccessKey",
-  "sessionToken",
-  "forcePathStyle",
-  "createBucket",
-];
-
-const commitTimeoutMsDefault = 30_000;
-const commitLingerMsMax = 10_000;
-/** What a timer can hold. */
-const millisecondsMax = 2 ** 31 - 1;
-
-function warn(error: unknown): void {
-  process.emitWarning(error instanceof Error ? error : String(error), { type: "StrataHandlerError" });
-}
-
-function checkDefinitions(events: unknown): readonly EventDefinitions[] {
-  if (events === undefined) return [];
-  if (!Array.isArray(events))
-    throw new InvalidArgumentError("events", `must be a list of defineEvents(...), not ${printable(events)}`);
-  for (const [index, definitions] of events.entries()) {
-    if (
-      typeof definitions?.category !== "string" ||
-      typeof definitions?.types !== "object" ||
-      definitions.types === null
-    ) {
-      throw new InvalidArgumentError(`events[${index}]`, "must be made by defineEvents(...)");
-    }
-  }
-  return events;
-}
 
 /**
  * Opens the store at `url` for writing, and makes it where there is none. One process at a time writes to a store: opening
@@ -100,46 +31,10 @@ function checkDefinitions(events: unknown): readonly EventDefinitions[] {
 export async function openEventStore<const Definitions extends EventDefinitions = never>(
   options: OpenOptions<Definitions>,
 ): Promise<EventStore<Definitions>> {
-  const given = checkOptions(options, optionNames);
-  const location = parseStoreUrl(given.url);
-  checkOptions(given.s3, s3OptionNames, "s3");
-  const settings = checkSettings(options);
-  const clock = settings.clock;
+  const location = checkLocation(options);
+  const { clock } = checkSettings(options);
   const kv = location.kind === "memory" ? openMemoryKv() : await openSlateKv({ location, s3: options.s3 ?? {}, clock });
   return await openEventStoreOn(kv, options);
-}
-
-interface Settings {
-  readonly registry: EventRegistry;
-  readonly clock: Clock;
-  readonly ids: IdSource;
-  readonly lingerMs: number;
-  readonly timeoutMs: number;
-  readonly idempotencyWindowMs: number;
-  readonly onError: (error: unknown) => void;
-}
-
-function checkSettings(options: Omit<OpenOptions<EventDefinitions>, "url">): Settings {
-  const ids = options.ids ?? systemIds;
-  const lingerMs = checkInteger(options.commitLingerMs, "commitLingerMs", 0) ?? 0;
-  if (lingerMs > commitLingerMsMax)
-    throw new InvalidArgumentError("commitLingerMs", `must be at most ${commitLingerMsMax}, not ${lingerMs}`);
-  const timeoutMs = checkInteger(options.commitTimeoutMs, "commitTimeoutMs", 1) ?? commitTimeoutMsDefault;
-  if (timeoutMs > millisecondsMax)
-    throw new InvalidArgumentError("commitTimeoutMs", `must be at most ${millisecondsMax}, not ${timeoutMs}`);
-  if (options.onError !== undefined && typeof options.onError !== "function") {
-    throw new InvalidArgumentError("onError", `must be a function, not ${printable(options.onError)}`);
-  }
-  return {
-    registry: new EventRegistry(checkDefinitions(options.events), ids),
-    clock: options.clock ?? systemClock,
-    ids,
-    lingerMs,
-    timeoutMs,
-    idempotencyWindowMs:
-      checkInteger(options.idempotencyWindowMs, "idempotencyWindowMs", 1) ?? idempotencyWindowMsDefault,
-    onError: options.onError ?? warn,
-  };
 }
 
 /** Opens a store on a byte store that is open already, and closes that with it. For tests and tools. */
