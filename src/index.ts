@@ -15,6 +15,7 @@ export {
   StoreClosedError,
   UnreadableEventError,
   type WriteOutcome,
+  WriterActiveError,
   WriterFencedError,
 } from "./errors.ts";
 export type { KvStats } from "./kv/kv.ts";
@@ -32,6 +33,7 @@ export type { CommitStats } from "./log/commit-pipeline.ts";
 export type {
   EventReader,
   EventStore,
+  LeaseHealth,
   ListStreamsOptions,
   ReadAllOptions,
   ReadDirection,
@@ -63,10 +65,13 @@ export {
   type Upcaster,
 } from "./schema/define-events.ts";
 // Opening and using a store
+export type { FencedInfo } from "./store/fencing-watch.ts";
 export { openEventStore } from "./store/open-event-store.ts";
 export type { OpenOptions } from "./store/open-options.ts";
+export { readWriterLease, type WriterLeaseOptions } from "./store/read-writer-lease.ts";
 // Words
 export type { EventMetadata, NewEvent, RecordedEvent } from "./vocabulary/event.ts";
 export type { ExpectedVersion } from "./vocabulary/expected-version.ts";
 export type { EventFilter, FilterClause } from "./vocabulary/filter.ts";
 export { categoryOf } from "./vocabulary/names.ts";
+export type { WriterLease } from "./vocabulary/writer-lease.ts";

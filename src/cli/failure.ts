@@ -64,6 +64,7 @@ function exitCodeOfStore(code: EventStoreErrorCode): ExitCode {
     case "unreadable-event":
     case "store-closed":
     case "writer-fenced":
+    case "writer-active":
     case "overloaded":
     case "storage-unavailable":
     case "storage-corrupt":

@@ -16,25 +16,41 @@ import { DeadlineExpired, withDeadline } from "../runtime/deadline.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
 import { EventBus } from "../subscriptions/event-bus.ts";
 import { Subscriptions } from "../subscriptions/subscriptions.ts";
-import { checkLocation, checkSettings, type OpenOptions, type Settings } from "./open-options.ts";
+import { FencingWatch } from "./fencing-watch.ts";
+import type { Lease } from "./lease.ts";
+import { checkLocation, checkSettings, checkTakeover, type OpenOptions, type Settings } from "./open-options.ts";
 import { recover } from "./recover.ts";
+import { takeLease } from "./take-lease.ts";
 
 const appendOptionNames = ["expectedVersion", "failIfMatch", "idempotencyKey", "signal"];
 
 /**
  * Opens the store at `url` for writing, and makes it where there is none. One process at a time writes to a store: opening
- * it fences an earlier writer, which then acknowledges nothing any more.
+ * it fences an earlier writer, which then acknowledges nothing any more. With `takeover: "when-idle"` it first waits until there
+ * is none.
  *
  * Throws `invalid-argument` (options, or a folder that holds something else), `storage-unavailable` (no answer, no bucket,
- * no permission), `storage-corrupt` (no store of this format), `writer-fenced` (another opened it meanwhile).
+ * no permission), `storage-corrupt` (no store of this format), `writer-fenced` (another opened it meanwhile), `writer-active`
+ * (another still wrote after `takeoverTimeoutMs`), or the reason of `signal`.
  */
 export async function openEventStore<const Definitions extends EventDefinitions = never>(
   options: OpenOptions<Definitions>,
 ): Promise<EventStore<Definitions>> {
   const location = checkLocation(options);
-  const { clock } = checkSettings(options);
-  const kv = location.kind === "memory" ? openMemoryKv() : await openSlateKv({ location, s3: options.s3 ?? {}, clock });
-  return await openEventStoreOn(kv, options);
+  const settings = checkSettings(options as Omit<OpenOptions<EventDefinitions>, "url">);
+  const takeover = checkTakeover(options, location);
+  takeover.signal?.throwIfAborted();
+  if (location.kind === "memory") return await assembleOn<Definitions>(openMemoryKv(), () => settings, undefined);
+  const { clock, ids } = settings;
+  const s3 = options.s3 ?? {};
+  const lease = await takeLease({ location, s3, takeover, clock, instanceId: ids.next() });
+  try {
+    const kv = await openSlateKv({ location, s3, clock });
+    return await assembleOn<Definitions>(kv, () => settings, lease);
+  } catch (error) {
+    await lease.abandon();
+    throw error;
+  }
 }
 
 /** Opens a store on a byte store that is open already, and closes that with it. For tests and tools. */
@@ -42,8 +58,16 @@ export async function openEventStoreOn<const Definitions extends EventDefinition
   kv: KeyValueStore,
   options: Omit<OpenOptions<Definitions>, "url" | "s3">,
 ): Promise<EventStore<Definitions>> {
+  return await assembleOn(kv, () => checkSettings(options as Omit<OpenOptions<EventDefinitions>, "url">), undefined);
+}
+
+async function assembleOn<Definitions extends EventDefinitions>(
+  kv: KeyValueStore,
+  settings: () => Settings,
+  lease: Lease | undefined,
+): Promise<EventStore<Definitions>> {
   try {
-    return await assemble<Definitions>(kv, checkSettings(options as Omit<OpenOptions<EventDefinitions>, "url">));
+    return await assemble<Definitions>(kv, settings(), lease);
   } catch (error) {
     await kv.close().catch(() => {});
     throw error;
@@ -53,6 +77,7 @@ export async function openEventStoreOn<const Definitions extends EventDefinition
 async function assemble<Definitions extends EventDefinitions>(
   kv: KeyValueStore,
   settings: Settings,
+  lease: Lease | undefined,
 ): Promise<EventStore<Definitions>> {
   const { registry, clock } = settings;
   const { end, recent } = await recover(kv, clock, settings.ids);
@@ -75,7 +100,10 @@ async function assemble<Definitions extends EventDefinitions>(
     timeoutMs: settings.timeoutMs,
     explain: (commit, conflict) => explainConflict(commit, conflict, { reader, registry }),
     onDurable: () => subscriptions.notify(),
-    onStopped: () => subscriptions.notify(),
+    onStopped: () => {
+      subscriptions.notify();
+      watch.check();
+    },
   });
   const bus = new EventBus({
     subscriptions,
@@ -84,7 +112,11 @@ async function assemble<Definitions extends EventDefinitions>(
     onError: settings.onError,
     hasStopped: () => status().state !== "open",
   });
-  return face<Definitions>({ kv, settings, reader, subscriptions, bus, pipeline });
+  const { onFenced, onError } = settings;
+  const onStopped = (): void => subscriptions.notify();
+  const watch: FencingWatch = new FencingWatch({ status, lease, onFenced, onError, onStopped });
+  lease?.opened();
+  return face<Definitions>({ kv, settings, reader, subscriptions, bus, pipeline, lease, watch });
 }
 
 interface Parts {
@@ -94,6 +126,8 @@ interface Parts {
   readonly subscriptions: Subscriptions;
   readonly bus: EventBus;
   readonly pipeline: CommitPipeline;
+  readonly lease: Lease | undefined;
+  readonly watch: FencingWatch;
 }
 
 function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<Definitions> {
@@ -121,7 +155,7 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
       return bus.on(filter, handler);
     },
     asOf: (when) => asOf(when, reader, pipeline),
-    health: () => health(kv, pipeline, closing !== undefined),
+    health: () => health(parts, closing !== undefined),
     stats: () => ({ commits: pipeline.stats(), storage: kv.stats() }),
     close: () => {
       closing ??= close(parts);
@@ -167,15 +201,17 @@ function asOf(when: unknown, reader: StoreReader, pipeline: CommitPipeline): Eve
   throw new InvalidArgumentError("when", `must be a valid Date or a position from 0, not ${printable(when)}`);
 }
 
-function health(kv: KeyValueStore, pipeline: CommitPipeline, closed: boolean): StoreHealth {
+function health({ kv, pipeline, lease }: Parts, closed: boolean): StoreHealth {
   const status = statusOf(kv, pipeline);
-  const common = { lastPosition: pipeline.end.lastPosition, queued: pipeline.stats().queued };
+  const leased = lease === undefined ? {} : { lease: lease.health() };
+  const common = { lastPosition: pipeline.end.lastPosition, queued: pipeline.stats().queued, ...leased };
   if (closed || status.state === "closed") return { state: "closed", ...common };
   if (status.state !== "open") return { state: status.state, error: status.error, ...common };
   return { state: pipeline.stalled ? "stalled" : "open", ...common };
 }
 
-async function close({ kv, settings, subscriptions, pipeline }: Parts): Promise<void> {
+async function close({ kv, settings, subscriptions, pipeline, lease, watch }: Parts): Promise<void> {
+  watch.end();
   subscriptions.end();
   try {
     await withDeadline(pipeline.close(), settings.timeoutMs, "The commits under way");
@@ -183,6 +219,16 @@ async function close({ kv, settings, subscriptions, pipeline }: Parts): Promise<
     if (!(error instanceof DeadlineExpired)) throw error;
     throw new StorageUnavailableError("The storage did not confirm the commits that were under way", { cause: error });
   } finally {
+    await closeStorage(kv, lease);
+  }
+}
+
+/** The lease is released last: then nothing is under way any more that another writer would have to fence. */
+async function closeStorage(kv: KeyValueStore, lease: Lease | undefined): Promise<void> {
+  const fenced = kv.status().state === "fenced";
+  try {
     await kv.close();
+  } finally {
+    await (fenced ? lease?.leave() : lease?.release());
   }
 }

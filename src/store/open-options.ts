@@ -1,13 +1,16 @@
 /** The options of opening a store: what they are, and the checks that nothing is misspelt or out of its bounds. */
 
 import { InvalidArgumentError, printable } from "../errors.ts";
+import { expiresAfterMsMax } from "../format/lease-record.ts";
 import { parseStoreUrl, type S3Options, type StoreLocation } from "../kv/object-store.ts";
-import { checkInteger, checkOptions } from "../log/arguments.ts";
+import { checkInteger, checkOptions, checkSignal } from "../log/arguments.ts";
 import { idempotencyWindowMsDefault } from "../log/idempotency-keys.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
 import { type IdSource, systemIds } from "../runtime/ids.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
 import { EventRegistry } from "../schema/registry.ts";
+import type { FencedInfo } from "./fencing-watch.ts";
+import { expiresAfterIntervals } from "./lease.ts";
 
 /** How to open a store. Unknown options are refused. */
 export interface OpenOptions<Definitions extends EventDefinitions = never> {
@@ -23,8 +26,29 @@ export interface OpenOptions<Definitions extends EventDefinitions = never> {
   readonly commitTimeoutMs?: number;
   /** How long an `idempotencyKey` is remembered at least. Default: seven days. */
   readonly idempotencyWindowMs?: number;
-  /** Told what handlers of `on` throw. Default: a process warning. */
+  /** Told what handlers of `on`, and `onFenced`, throw. Default: a process warning. */
   readonly onError?: (error: unknown) => void;
+  /**
+   * Where another writer has the store. `"always"` opens it all the same and so fences that writer; `"when-idle"` waits as a
+   * standby until nobody holds the store's lease (closed, or not renewed for three of its intervals). Default: `"always"`.
+   */
+  readonly takeover?: "always" | "when-idle";
+  /** With `"when-idle"`: gives up with `writer-active` after so long; 0 looks once. Default: waits for ever. */
+  readonly takeoverTimeoutMs?: number;
+  /** Gives up waiting with the signal's reason. It does nothing once the store is being opened. */
+  readonly signal?: AbortSignal;
+  /**
+   * Told once, within some seconds, when another writer has fenced this one, and by whom; never once the store is being closed. Close
+   * the store then, and open it again with `"when-idle"` to stand by. What it throws or rejects with goes to `onError`.
+   */
+  readonly onFenced?: (info: FencedInfo) => unknown;
+  /** What the lease calls this writer, for people: 1 to 128 characters. Default: none; host and process id are always there. */
+  readonly writerName?: string;
+  /**
+   * How often the lease is renewed, one PUT each time; it expires after three times that, and standbys look at a fifth of theirs.
+   * From 100 to 200,000. Default: 10,000 ms for a bucket, 2,000 ms for a folder. `memory:` has no lease.
+   */
+  readonly leaseIntervalMs?: number;
   /** Tests may turn their own clock and ids. */
   readonly clock?: Clock;
   readonly ids?: IdSource;
@@ -38,6 +62,12 @@ const optionNames = [
   "commitTimeoutMs",
   "idempotencyWindowMs",
   "onError",
+  "takeover",
+  "takeoverTimeoutMs",
+  "signal",
+  "onFenced",
+  "writerName",
+  "leaseIntervalMs",
   "clock",
   "ids",
 ] as const;
@@ -53,6 +83,10 @@ const s3OptionNames = [
 
 const commitTimeoutMsDefault = 30_000;
 const commitLingerMsMax = 10_000;
+const writerNameLengthMax = 128;
+const leaseIntervalMsMin = 100;
+const leaseIntervalMsMax: number = expiresAfterMsMax / expiresAfterIntervals;
+const leaseIntervalMsDefaults = { memory: 10_000, folder: 2_000, s3: 10_000 } as const;
 /** What a timer can hold. */
 const millisecondsMax = 2 ** 31 - 1;
 
@@ -76,12 +110,52 @@ function checkDefinitions(events: unknown): readonly EventDefinitions[] {
   return events;
 }
 
+/** Throws `invalid-argument` for what `s3` does not have. */
+export function checkS3Options(s3: unknown): void {
+  checkOptions(s3, s3OptionNames, "s3");
+}
+
 /** Where the store lives. Throws `invalid-argument` for a URL that is none, and for options that there are not. */
 export function checkLocation(options: unknown): StoreLocation {
   const given = checkOptions(options, optionNames);
   const location = parseStoreUrl(given.url);
-  checkOptions(given.s3, s3OptionNames, "s3");
+  checkS3Options(given.s3);
   return location;
+}
+
+/** How this process comes to write, as the options have it. */
+export interface TakeoverSettings {
+  readonly takeover: "always" | "when-idle";
+  readonly timeoutMs: number | undefined;
+  readonly signal: AbortSignal | undefined;
+  readonly writerName: string | undefined;
+  readonly leaseIntervalMs: number;
+}
+
+/** Throws `invalid-argument` for the first option of a takeover that cannot be. */
+export function checkTakeover(
+  options: Pick<OpenOptions, "takeover" | "takeoverTimeoutMs" | "signal" | "writerName" | "leaseIntervalMs">,
+  location: StoreLocation,
+): TakeoverSettings {
+  const { takeover = "always", writerName } = options;
+  if (takeover !== "always" && takeover !== "when-idle")
+    throw new InvalidArgumentError("takeover", `must be "always" or "when-idle", not ${printable(takeover)}`);
+  const timeoutMs = checkInteger(options.takeoverTimeoutMs, "takeoverTimeoutMs", 0);
+  if (timeoutMs !== undefined && timeoutMs > millisecondsMax)
+    throw new InvalidArgumentError("takeoverTimeoutMs", `must be at most ${millisecondsMax}, not ${timeoutMs}`);
+  if (timeoutMs !== undefined && takeover === "always")
+    throw new InvalidArgumentError("takeoverTimeoutMs", 'is for takeover "when-idle": "always" waits for nobody');
+  if (writerName !== undefined) {
+    const fits = typeof writerName === "string" && writerName !== "" && writerName.length <= writerNameLengthMax;
+    const problem = `must be a string of 1 to ${writerNameLengthMax} characters`;
+    if (!fits) throw new InvalidArgumentError("writerName", `${problem}, not ${printable(writerName)}`);
+  }
+  const leaseIntervalMs =
+    checkInteger(options.leaseIntervalMs, "leaseIntervalMs", leaseIntervalMsMin) ??
+    leaseIntervalMsDefaults[location.kind];
+  if (leaseIntervalMs > leaseIntervalMsMax)
+    throw new InvalidArgumentError("leaseIntervalMs", `must be at most ${leaseIntervalMsMax}, not ${leaseIntervalMs}`);
+  return { takeover, timeoutMs, signal: checkSignal(options.signal), writerName, leaseIntervalMs };
 }
 
 /** The options as they hold: checked, with their defaults. */
@@ -93,6 +167,7 @@ export interface Settings {
   readonly timeoutMs: number;
   readonly idempotencyWindowMs: number;
   readonly onError: (error: unknown) => void;
+  readonly onFenced: ((info: FencedInfo) => unknown) | undefined;
 }
 
 /** Throws `invalid-argument` for the first option that cannot be. */
@@ -107,6 +182,9 @@ export function checkSettings(options: Omit<OpenOptions<EventDefinitions>, "url"
   if (options.onError !== undefined && typeof options.onError !== "function") {
     throw new InvalidArgumentError("onError", `must be a function, not ${printable(options.onError)}`);
   }
+  if (options.onFenced !== undefined && typeof options.onFenced !== "function") {
+    throw new InvalidArgumentError("onFenced", `must be a function, not ${printable(options.onFenced)}`);
+  }
   return {
     registry: new EventRegistry(checkDefinitions(options.events), ids),
     clock: options.clock ?? systemClock,
@@ -116,5 +194,6 @@ export function checkSettings(options: Omit<OpenOptions<EventDefinitions>, "url"
     idempotencyWindowMs:
       checkInteger(options.idempotencyWindowMs, "idempotencyWindowMs", 1) ?? idempotencyWindowMsDefault,
     onError: options.onError ?? warn,
+    onFenced: options.onFenced,
   };
 }
