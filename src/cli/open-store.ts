@@ -26,9 +26,12 @@ export const storeOptions: readonly OptionDescription[] = [
   { name: "help", short: "h", text: "show this text" },
 ];
 
+/** What a store's lease calls these commands. */
+const writerName = "strata, the command line";
+
 /** For the notes of commands that only read. */
 export const fencingNote =
-  "Careful: this command opens the store for writing, since there is no other way yet. A service that is writing to the same store is fenced by that: it acknowledges nothing any more and must open the store again.";
+  "Careful: this command opens the store for writing, since there is no other way yet. A service that is writing to the same store is fenced by that: it acknowledges nothing any more and must open the store again. strata writer tells whether there is one.";
 
 export interface ChosenStore {
   readonly location: StoreLocation;
@@ -53,7 +56,7 @@ export function chosenStore(given: Arguments): ChosenStore {
 
 /** Opens the store, and makes it where there is none. */
 export async function openOrCreate({ location, s3 }: ChosenStore): Promise<EventStore> {
-  return await openEventStore({ url: location.url, s3 });
+  return await openEventStore({ url: location.url, s3, writerName });
 }
 
 async function folderHoldsNothing(directory: string): Promise<boolean> {
@@ -75,11 +78,16 @@ async function holdsNothing(location: StoreLocation, s3: S3Options): Promise<boo
   }
 }
 
+/** `not-found` where there is no store. */
+export async function assertExists({ location, s3 }: ChosenStore): Promise<void> {
+  if (await holdsNothing(location, { ...s3, createBucket: false })) {
+    throw new CommandFailure("not-found", `There is no store at ${location.url}`);
+  }
+}
+
 /** Opens a store that is there; `not-found` where there is none. */
 export async function openExisting({ location, s3 }: ChosenStore): Promise<EventStore> {
   const reading = { ...s3, createBucket: false };
-  if (await holdsNothing(location, reading)) {
-    throw new CommandFailure("not-found", `There is no store at ${location.url}`);
-  }
-  return await openEventStore({ url: location.url, s3: reading });
+  await assertExists({ location, s3 });
+  return await openEventStore({ url: location.url, s3: reading, writerName });
 }
