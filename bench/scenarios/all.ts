@@ -9,6 +9,7 @@ import { memory } from "./memory.ts";
 import { payloadEncoding } from "./payload-encoding.ts";
 import { replay } from "./replay.ts";
 import { subscribeLag } from "./subscribe-lag.ts";
+import { takeover } from "./takeover.ts";
 
 export const scenarios: readonly Scenario[] = [
   append,
@@ -17,6 +18,7 @@ export const scenarios: readonly Scenario[] = [
   replay,
   subscribeLag,
   coldOpen,
+  takeover,
   memory,
   payloadEncoding,
 ];
