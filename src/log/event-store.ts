@@ -172,6 +172,6 @@ export interface EventStore<Definitions extends EventDefinitions = never>
   asOf(when: Date | number): EventReader<Definitions>;
   health(): StoreHealth;
   stats(): StoreStats;
-  /** Waits for the commits that are under way, ends subscriptions, and closes. Idempotent. */
+  /** Waits for the commits that are under way, ends subscriptions, closes, and releases the lease. Idempotent. */
   close(): Promise<void>;
 }

@@ -40,13 +40,14 @@ export async function openEventStore<const Definitions extends EventDefinitions 
   const settings = checkSettings(options as Omit<OpenOptions<EventDefinitions>, "url">);
   const takeover = checkTakeover(options, location);
   takeover.signal?.throwIfAborted();
-  if (location.kind === "memory") return await assembleOn<Definitions>(openMemoryKv(), () => settings, undefined);
-  const { clock, ids } = settings;
+  if (location.kind === "memory")
+    return await orClose(openMemoryKv(), (kv) => assemble<Definitions>(kv, settings, undefined));
+  const { clock } = settings;
   const s3 = options.s3 ?? {};
-  const lease = await takeLease({ location, s3, takeover, clock, instanceId: ids.next() });
+  const lease = await takeLease({ location, s3, takeover, clock });
   try {
     const kv = await openSlateKv({ location, s3, clock });
-    return await assembleOn<Definitions>(kv, () => settings, lease);
+    return await orClose(kv, () => assemble<Definitions>(kv, settings, lease));
   } catch (error) {
     await lease.abandon();
     throw error;
@@ -58,16 +59,16 @@ export async function openEventStoreOn<const Definitions extends EventDefinition
   kv: KeyValueStore,
   options: Omit<OpenOptions<Definitions>, "url" | "s3">,
 ): Promise<EventStore<Definitions>> {
-  return await assembleOn(kv, () => checkSettings(options as Omit<OpenOptions<EventDefinitions>, "url">), undefined);
+  return await orClose(kv, () => {
+    const settings = checkSettings(options as Omit<OpenOptions<EventDefinitions>, "url">);
+    return assemble<Definitions>(kv, settings, undefined);
+  });
 }
 
-async function assembleOn<Definitions extends EventDefinitions>(
-  kv: KeyValueStore,
-  settings: () => Settings,
-  lease: Lease | undefined,
-): Promise<EventStore<Definitions>> {
+/** What `work` answers; where it fails, the byte store is closed. */
+async function orClose<T>(kv: KeyValueStore, work: (kv: KeyValueStore) => Promise<T>): Promise<T> {
   try {
-    return await assemble<Definitions>(kv, settings(), lease);
+    return await work(kv);
   } catch (error) {
     await kv.close().catch(() => {});
     throw error;
@@ -100,10 +101,7 @@ async function assemble<Definitions extends EventDefinitions>(
     timeoutMs: settings.timeoutMs,
     explain: (commit, conflict) => explainConflict(commit, conflict, { reader, registry }),
     onDurable: () => subscriptions.notify(),
-    onStopped: () => {
-      subscriptions.notify();
-      watch.check();
-    },
+    onStopped: () => subscriptions.notify(),
   });
   const bus = new EventBus({
     subscriptions,

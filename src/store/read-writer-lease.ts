@@ -5,7 +5,7 @@ import { parseStoreUrl, type S3Options } from "../kv/object-store.ts";
 import { openObjects } from "../kv/objects.ts";
 import { checkOptions } from "../log/arguments.ts";
 import type { WriterLease } from "../vocabulary/writer-lease.ts";
-import { readLease } from "./lease.ts";
+import { readLease } from "./found-lease.ts";
 import { checkS3Options } from "./open-options.ts";
 
 /** Whose lease to read. Unknown options are refused. */

@@ -8,7 +8,8 @@ import { EventStoreError, StorageUnavailableError, WriterActiveError } from "../
 import type { Clock } from "../runtime/clock.ts";
 import { pause } from "../runtime/deadline.ts";
 import type { WriterLease } from "../vocabulary/writer-lease.ts";
-import { expiresAfterMsOf, type Lease, LeaseObserver } from "./lease.ts";
+import { expiresAfterMsOf, LeaseObserver } from "./found-lease.ts";
+import type { Lease } from "./lease.ts";
 
 /** A standby that cannot look at the lease for so long gives up. */
 const outageMsMax = 10 * 60_000;

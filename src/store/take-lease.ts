@@ -6,6 +6,7 @@
 import { prepareBucket, prepareFolder, type S3Options, type StoreLocation } from "../kv/object-store.ts";
 import { openObjects } from "../kv/objects.ts";
 import type { Clock } from "../runtime/clock.ts";
+import { systemIds } from "../runtime/ids.ts";
 import { thisProcess } from "../runtime/this-process.ts";
 import { Lease } from "./lease.ts";
 import type { TakeoverSettings } from "./open-options.ts";
@@ -19,7 +20,6 @@ export interface TakeLeaseOptions {
   readonly s3: S3Options;
   readonly takeover: TakeoverSettings;
   readonly clock: Clock;
-  readonly instanceId: string;
 }
 
 /**
@@ -27,12 +27,17 @@ export interface TakeLeaseOptions {
  * with `"always"` a lease that cannot be stored stops nothing. Throws for a place where no store can be, as opening does.
  */
 export async function takeLease(options: TakeLeaseOptions): Promise<Lease> {
-  const { location, s3, takeover, clock, instanceId } = options;
+  const { location, s3, takeover, clock } = options;
   // Nothing is to be written into a folder of somebody else's, nor asked of a bucket that is not there.
   if (location.kind === "folder") await prepareFolder(location.directory);
   else await prepareBucket(location, s3);
   const { writerName, leaseIntervalMs } = takeover;
-  const writer = { instanceId, ...(writerName === undefined ? {} : { writerName }), ...thisProcess() };
+  // Not from the store's own source of ids, which a test may have made repeat: who shares an id takes the other's lease for its own.
+  const writer = {
+    instanceId: systemIds.next(),
+    ...(writerName === undefined ? {} : { writerName }),
+    ...thisProcess(),
+  };
   const lease = new Lease({
     objects: await openObjects(location, s3),
     clock,

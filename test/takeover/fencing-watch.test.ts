@@ -10,6 +10,7 @@ import { Lease } from "../../src/store/lease.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { temporaryFolder } from "../support/backends.ts";
 import { collect, errorOf, until } from "../support/collect.ts";
+import { createGatedKv } from "../support/gated-kv.ts";
 import { simulateObjects } from "../support/simulated-objects.ts";
 
 setDefaultTimeout(60_000);
@@ -159,6 +160,29 @@ describe("A fenced store", () => {
     expect((await errorOf(append())).code).toBe("writer-fenced");
     expect(infos.map((info) => [info.error.code, info.takenOverBy])).toEqual([["writer-fenced", undefined]]);
     expect(next.health().state).toBe("open");
+  });
+
+  test("tells nothing once its close has been called, though a commit is still under way", async () => {
+    const told: string[] = [];
+    const storage = createMemoryStorage();
+    const gate = createGatedKv(storage);
+    const store = await openEventStoreOn(gate.kv, { onFenced: () => told.push("closing") });
+    gate.shut();
+    const appending = errorOf(store.append("a-1", [{ type: "T", data: 1 }], { expectedVersion: "any" }));
+    await until(() => gate.waiting() === 1);
+    const closing = store.close();
+    openMemoryKv(storage);
+    expect(gate.kv.status().state).toBe("fenced");
+    // A store that is opened now is looked at later than the one that closes.
+    const other = createMemoryStorage();
+    await using noticed = await openEventStoreOn(openMemoryKv(other), { onFenced: () => told.push("other") });
+    openMemoryKv(other);
+    await until(() => told.length > 0);
+    gate.open();
+    expect((await appending).code).toBe("writer-fenced");
+    await closing;
+    expect(told).toEqual(["other"]);
+    expect(noticed.health().state).toBe("fenced");
   });
 
   test("on a folder tells who took over, and neither the one that was closed before nor the one that writes is told", async () => {
