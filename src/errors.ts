@@ -6,6 +6,7 @@
 
 import type { RecordedEvent } from "./vocabulary/event.ts";
 import type { ExpectedVersion } from "./vocabulary/expected-version.ts";
+import type { WriterLease } from "./vocabulary/writer-lease.ts";
 
 /** What a caller can branch on; the README's table says what to do for each. */
 export type EventStoreErrorCode =
@@ -17,6 +18,7 @@ export type EventStoreErrorCode =
   | "store-not-found"
   | "store-closed"
   | "writer-fenced"
+  | "writer-active"
   | "overloaded"
   | "storage-unavailable"
   | "storage-corrupt"
@@ -178,6 +180,21 @@ export class WriterFencedError extends EventStoreError {
   declare readonly code: "writer-fenced";
   constructor(options: EventStoreErrorOptions = {}) {
     super("writer-fenced", "Another writer has opened this store, so this one stopped", options);
+  }
+}
+
+/** A standby gave up waiting: another writer holds the store's lease. Wait on, or take over with `takeover: "always"`. */
+export class WriterActiveError extends EventStoreError {
+  declare readonly code: "writer-active";
+  /** What the lease said last; `undefined` where it could not be read. */
+  readonly writer: WriterLease | undefined;
+
+  constructor(waitedMs: number, writer: WriterLease | undefined) {
+    const who = writer === undefined ? "" : `: process ${writer.pid} on ${printable(writer.host)}`;
+    super("writer-active", `Another writer still holds the store's lease after ${waitedMs} ms${who}`, {
+      outcome: "not-applied",
+    });
+    this.writer = writer;
   }
 }
 

@@ -43,6 +43,7 @@ export {
   StoreNotFoundError,
   UnreadableEventError,
   type WriteOutcome,
+  WriterActiveError,
   WriterFencedError,
 } from "./errors.ts";
 export type { KvReaderStats, KvStats } from "./kv/kv.ts";
@@ -60,6 +61,7 @@ export type { CommitStats } from "./log/commit-pipeline.ts";
 export type {
   EventLog,
   EventReader,
+  LeaseHealth,
   ListStreamsOptions,
   ReadAllOptions,
   ReadDirection,
@@ -94,10 +96,14 @@ export {
 } from "./schema/define-events.ts";
 // Opening and using a store
 export type { EventStore, EventStoreView } from "./store/event-store.ts";
-export { type OpenOptions, openEventStore } from "./store/open-event-store.ts";
+export type { FencedInfo } from "./store/fencing-watch.ts";
+export { openEventStore } from "./store/open-event-store.ts";
 export { openEventStoreReader, type ReaderOptions } from "./store/open-event-store-reader.ts";
+export type { OpenOptions } from "./store/open-options.ts";
+export { readWriterLease, type WriterLeaseOptions } from "./store/read-writer-lease.ts";
 // Words
 export type { EventMetadata, NewEvent, RecordedEvent } from "./vocabulary/event.ts";
 export type { ExpectedVersion } from "./vocabulary/expected-version.ts";
 export type { EventFilter, FilterClause } from "./vocabulary/filter.ts";
 export { categoryOf } from "./vocabulary/names.ts";
+export type { WriterLease } from "./vocabulary/writer-lease.ts";

@@ -10,6 +10,7 @@ import { payloadEncoding } from "./payload-encoding.ts";
 import { replay } from "./replay.ts";
 import { replicaLag } from "./replica-lag.ts";
 import { subscribeLag } from "./subscribe-lag.ts";
+import { takeover } from "./takeover.ts";
 
 export const scenarios: readonly Scenario[] = [
   append,
@@ -19,6 +20,7 @@ export const scenarios: readonly Scenario[] = [
   subscribeLag,
   replicaLag,
   coldOpen,
+  takeover,
   memory,
   payloadEncoding,
 ];

@@ -67,6 +67,7 @@ function exitCodeOfStore(code: EventStoreErrorCode): ExitCode {
     case "unreadable-event":
     case "store-closed":
     case "writer-fenced":
+    case "writer-active":
     case "overloaded":
     case "storage-unavailable":
     case "storage-corrupt":

@@ -14,8 +14,16 @@ import { standardOutput } from "./output.ts";
 import { readCommand } from "./read.ts";
 import { statsCommand } from "./stats.ts";
 import { streamsCommand } from "./streams.ts";
+import { writerCommand } from "./writer.ts";
 
-const commands: readonly Command[] = [importCommand, exportCommand, readCommand, streamsCommand, statsCommand];
+const commands: readonly Command[] = [
+  importCommand,
+  exportCommand,
+  readCommand,
+  streamsCommand,
+  statsCommand,
+  writerCommand,
+];
 
 function findCommand(name: string): Command {
   const found = commands.find((command) => command.name === name);

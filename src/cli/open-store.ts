@@ -11,6 +11,8 @@ import {
   type S3Options,
   StoreNotFoundError,
 } from "../index.ts";
+import { findStore } from "../kv/bucket-access.ts";
+import { findFolder } from "../kv/folder.ts";
 import { parseStoreUrl, type StoreLocation } from "../kv/object-store.ts";
 import type { Arguments, OptionDescription } from "./arguments.ts";
 import { CommandFailure, usageFailure } from "./failure.ts";
@@ -28,6 +30,9 @@ export const storeOptions: readonly OptionDescription[] = [
   { name: "json", text: "write JSON, for programs" },
   { name: "help", short: "h", text: "show this text" },
 ];
+
+/** What a store's lease calls these commands. */
+const writerName = "strata, the command line";
 
 /** For the notes of commands that only read. */
 export const readingNote =
@@ -56,7 +61,7 @@ export function chosenStore(given: Arguments): ChosenStore {
 
 /** Opens the store, and makes it where there is none. */
 export async function openOrCreate({ location, s3 }: ChosenStore): Promise<EventStore> {
-  return await openEventStore({ url: location.url, s3 });
+  return await openEventStore({ url: location.url, s3, writerName });
 }
 
 /** Opens a store that is there for reading, which no writer notices; `not-found` where there is none. */
@@ -72,5 +77,23 @@ export async function openExisting({
   } catch (error) {
     if (error instanceof StoreNotFoundError) throw new CommandFailure("not-found", error.message, error);
     throw error;
+  }
+}
+
+async function holdsNothing(location: StoreLocation, s3: S3Options): Promise<boolean> {
+  switch (location.kind) {
+    case "memory":
+      return true;
+    case "folder":
+      return (await findFolder(location.directory)) === "new";
+    case "s3":
+      return (await findStore(location, s3)) === "new";
+  }
+}
+
+/** `not-found` where there is no store. */
+export async function assertExists({ location, s3 }: ChosenStore): Promise<void> {
+  if (await holdsNothing(location, { ...s3, createBucket: false })) {
+    throw new CommandFailure("not-found", `There is no store at ${location.url}`);
   }
 }

@@ -2,11 +2,13 @@
 
 import type { Clock } from "../runtime/clock.ts";
 import { withDeadline } from "../runtime/deadline.ts";
+import { prepareBucket } from "./bucket-access.ts";
+import { prepareFolder } from "./folder.ts";
 import type { KeyValueStore } from "./kv.ts";
-import { databaseFolder, prepareBucket, prepareFolder, type S3Options, type StoreLocation } from "./object-store.ts";
-import { databaseBuilder, type NativeDatabase, NativeObjectStore } from "./slatedb-binding.ts";
+import type { S3Options, StoreLocation } from "./object-store.ts";
+import { databaseBuilder, type NativeDatabase } from "./slatedb-binding.ts";
 import { openError } from "./slatedb-errors.ts";
-import { bucketPlace, folderPlace, type NativePlace } from "./slatedb-place.ts";
+import { bucketPlace, folderPlace, memoryPlace, type NativePlace } from "./slatedb-place.ts";
 import { engineSettings, type SlateTuning, tuningFor } from "./slatedb-settings.ts";
 import { SlateWriter } from "./slatedb-writer.ts";
 
@@ -21,12 +23,19 @@ export interface SlateKvOptions {
 async function resolvePlace({ location, s3 }: SlateKvOptions, tuning: SlateTuning): Promise<NativePlace> {
   switch (location.kind) {
     case "memory":
-      return { store: NativeObjectStore.resolve("memory:///"), path: databaseFolder };
+      return memoryPlace();
     case "folder":
       await prepareFolder(location.directory);
       return folderPlace(location);
-    case "s3":
-      return bucketPlace(location, await prepareBucket(location, s3, tuning.openTimeoutMs), tuning.reuseConnections);
+    case "s3": {
+      const access = await prepareBucket(location, s3, { timeoutMs: tuning.openTimeoutMs });
+      try {
+        return bucketPlace(location, access, tuning.reuseConnections);
+      } catch (error) {
+        await access.release();
+        throw error;
+      }
+    }
   }
 }
 
@@ -38,15 +47,17 @@ export async function openSlateKv(options: SlateKvOptions): Promise<KeyValueStor
   const tuning: SlateTuning = { ...tuningFor(options.location), ...options.tuning };
   const url = options.location.url;
   let startedMs = options.clock.monotonic();
+  let place: NativePlace | undefined;
   let db: NativeDatabase;
   try {
-    const place = await resolvePlace(options, tuning);
+    place = await resolvePlace(options, tuning);
     startedMs = options.clock.monotonic();
     db = await buildDatabase(place, tuning);
   } catch (cause) {
+    await place?.release();
     throw openError(cause, url);
   }
-  const kv = new SlateWriter(url, db, tuning, options.clock);
+  const kv = new SlateWriter(url, db, tuning, options.clock, place.release);
   if (tuning.flushAfterOpen) {
     try {
       await kv.flushRecovered(Math.max(1, tuning.openTimeoutMs - (options.clock.monotonic() - startedMs)));

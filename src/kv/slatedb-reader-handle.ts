@@ -19,6 +19,7 @@ const memtableBytesMax = 2 ** 40;
 export class ReaderHandle implements KvReader, ReadHost {
   readonly openedMs: number;
   readonly #native: NativeReader;
+  readonly #release: () => Promise<void>;
   readonly #clock: Clock;
   readonly #tuning: SlateReaderTuning;
   readonly #reads: SlateReads;
@@ -29,8 +30,9 @@ export class ReaderHandle implements KvReader, ReadHost {
   #retired: Promise<void> | undefined;
   #lost = false;
 
-  private constructor(native: NativeReader, tuning: SlateReaderTuning, clock: Clock) {
+  private constructor(native: NativeReader, release: () => Promise<void>, tuning: SlateReaderTuning, clock: Clock) {
     this.#native = native;
+    this.#release = release;
     this.#tuning = tuning;
     this.#clock = clock;
     this.#reads = new SlateReads(this, clock);
@@ -38,7 +40,12 @@ export class ReaderHandle implements KvReader, ReadHost {
     this.look();
   }
 
-  static async open({ store, path }: NativePlace, tuning: SlateReaderTuning, clock: Clock): Promise<ReaderHandle> {
+  /** From now on the place is the reader's to release; where this throws, still the caller's. */
+  static async open(
+    { store, path, release }: NativePlace,
+    tuning: SlateReaderTuning,
+    clock: Clock,
+  ): Promise<ReaderHandle> {
     const builder = new NativeReaderBuilder(path, store);
     builder.with_options({
       manifest_poll_interval_ms: tuning.pollMs,
@@ -48,7 +55,8 @@ export class ReaderHandle implements KvReader, ReadHost {
     });
     const building = builder.build();
     try {
-      return new ReaderHandle(await withDeadline(building, tuning.openTimeoutMs, "Opening"), tuning, clock);
+      const native = await withDeadline(building, tuning.openTimeoutMs, "Opening");
+      return new ReaderHandle(native, release, tuning, clock);
     } catch (error) {
       building.then((late) => late.shutdown()).catch(() => {});
       throw error;
@@ -161,5 +169,6 @@ export class ReaderHandle implements KvReader, ReadHost {
     // Its caches may hold hundreds of megabytes, of which the collector of this language knows nothing.
     const freed = ended.then(() => this.#native.dispose());
     await withDeadline(freed, this.#tuning.closeTimeoutMs, "Closing the reader").catch(() => {});
+    await this.#release();
   }
 }

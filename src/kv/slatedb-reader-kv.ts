@@ -7,8 +7,10 @@
 import { EventStoreError, StorageUnavailableError, StoreClosedError, StoreNotFoundError } from "../errors.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { DeadlineExpired, pause, withDeadline } from "../runtime/deadline.ts";
+import { prepareBucket } from "./bucket-access.ts";
+import { findFolder } from "./folder.ts";
 import type { KeyValueReader, KvCursor, KvRange, KvReader, KvReaderStats, KvReaderStatus, ScanPurpose } from "./kv.ts";
-import { findFolder, prepareBucket, type S3Options, type StoreLocation } from "./object-store.ts";
+import type { S3Options, StoreLocation } from "./object-store.ts";
 import { openError } from "./slatedb-errors.ts";
 import { bucketPlace, folderPlace, type NativePlace } from "./slatedb-place.ts";
 import { ReaderCursor } from "./slatedb-reader-cursor.ts";
@@ -43,15 +45,24 @@ async function resolvePlace(options: SlateReaderOptions, tuning: SlateReaderTuni
     if ((await findFolder(location.directory)) === "new") throw new StoreNotFoundError(location.url);
     return folderPlace(location);
   }
-  const access = await prepareBucket(location, { ...s3, createBucket: false }, tuning.openTimeoutMs);
-  if (access.state === "new") throw new StoreNotFoundError(location.url);
-  return bucketPlace(location, access, tuning.reuseConnections);
+  const reading = { ...s3, createBucket: false };
+  const access = await prepareBucket(location, reading, { mode: "read", timeoutMs: tuning.openTimeoutMs });
+  try {
+    if (access.state === "new") throw new StoreNotFoundError(location.url);
+    return bucketPlace(location, access, tuning.reuseConnections);
+  } catch (error) {
+    await access.release();
+    throw error;
+  }
 }
 
 async function openHandle(options: SlateReaderOptions, tuning: SlateReaderTuning): Promise<ReaderHandle> {
+  let place: NativePlace | undefined;
   try {
-    return await ReaderHandle.open(await resolvePlace(options, tuning), tuning, options.clock);
+    place = await resolvePlace(options, tuning);
+    return await ReaderHandle.open(place, tuning, options.clock);
   } catch (cause) {
+    await place?.release();
     throw openError(cause, options.location.url);
   }
 }

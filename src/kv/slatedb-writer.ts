@@ -44,6 +44,7 @@ export class SlateWriter implements KeyValueStore, ReadHost {
   readonly #flusher: MemtableFlusher;
   readonly #reads: SlateReads;
   readonly #pauseLimitMs: number;
+  readonly #release: () => Promise<void>;
   /** Calls under way that a failure must wake: the engine itself would leave some of them waiting. */
   readonly #underWay = new Set<(error: unknown) => void>();
   #failure: Failure | undefined;
@@ -52,8 +53,10 @@ export class SlateWriter implements KeyValueStore, ReadHost {
   #writing: Promise<unknown> | undefined;
   #stats = { writes: 0, rowsWritten: 0, bytesWritten: 0 };
 
-  constructor(url: string, db: NativeDatabase, tuning: SlateTuning, clock: Clock) {
+  /** `release` frees what the database is reached by; it is called when the engine has closed. */
+  constructor(url: string, db: NativeDatabase, tuning: SlateTuning, clock: Clock, release: () => Promise<void>) {
     this.url = url;
+    this.#release = release;
     this.#db = db;
     this.#tuning = tuning;
     this.#clock = clock;
@@ -276,6 +279,7 @@ export class SlateWriter implements KeyValueStore, ReadHost {
       if (this.#failure === undefined) throw closeError(cause);
     } finally {
       for (const wake of [...this.#underWay]) wake(new StoreClosedError("The store was closed meanwhile"));
+      await this.#release();
     }
   }
 

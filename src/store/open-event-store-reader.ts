@@ -19,7 +19,7 @@ import { LiveFeed } from "../subscriptions/live-feed.ts";
 import { Subscriptions } from "../subscriptions/subscriptions.ts";
 import { frozenAt } from "./as-of.ts";
 import { LogWatch } from "./log-watch.ts";
-import { checkDefinitions, s3OptionNames, warn } from "./open-event-store.ts";
+import { checkDefinitions, s3OptionNames, warn } from "./open-options.ts";
 import { waitForPosition } from "./wait-for-position.ts";
 
 /** How to open a reader. Unknown options are refused. */

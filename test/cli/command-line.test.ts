@@ -8,7 +8,7 @@ import { environment, line, mainScript, manyLines, strata, Workplace } from "./s
 
 setDefaultTimeout(60_000);
 
-const commands = ["import", "export", "read", "streams", "stats"];
+const commands = ["import", "export", "read", "streams", "stats", "writer"];
 
 describe("Help", () => {
   test("of the whole lists the commands, the exit codes and an example", async () => {
@@ -121,9 +121,7 @@ describe("A failure", () => {
       environment: { AWS_ACCESS_KEY_ID: "id", AWS_SECRET_ACCESS_KEY: "secret" },
     });
     expect(exitCode).toBe(1);
-    expect(stderr).toMatch(
-      /^strata: The bucket cannot be reached .*http:\/\/127\.0\.0\.1:9 \(storage-unavailable\)\n$/,
-    );
+    expect(stderr).toMatch(/^strata: No server listens there .*http:\/\/127\.0\.0\.1:9 \(storage-unavailable\)\n$/);
   });
 
   test("to find a store in a bucket has exit code 4, and makes none", async () => {
@@ -152,7 +150,7 @@ describe("A failure", () => {
       exitCode: 4,
       stderr: "strata: There is no store at s3://bucket/store (not-found)\n",
     });
-    expect(methods).toEqual(["GET"]);
+    expect(methods).toEqual(["GET", "GET"]);
   });
 
   test("of a store whose data is damaged has exit code 1", async () => {

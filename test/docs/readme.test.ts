@@ -37,6 +37,7 @@ describe("The README", () => {
     /^3 [\s\S]*n: 5[\s\S]*2 [\s\S]*n: 3[\s\S]*3\n1 2\n$/,
     /heard[\s\S]*amount: 5/,
     /^invalid-event data.quantity\n$/,
+    /^a writes\nb writes\n$/,
   ];
   for (const [index, program] of programs.entries()) {
     test(`has a program ${index + 1} that does what it says`, async () => {

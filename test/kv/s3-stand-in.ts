@@ -49,9 +49,9 @@ function xml(body: string, status = 200): Response {
   });
 }
 
-/** An answer as S3 gives it when it refuses. */
-export function s3Error(status: number, code: string): Response {
-  return xml(`<Error><Code>${code}</Code><Message>${code}</Message></Error>`, status);
+/** An answer as S3 gives it when it refuses; `more` is XML beside the code. */
+export function s3Error(status: number, code: string, more = "", message: string = code): Response {
+  return xml(`<Error><Code>${code}</Code><Message>${escapeXml(message)}</Message>${more}</Error>`, status);
 }
 
 class Objects {
@@ -149,7 +149,14 @@ async function serve(objects: Objects, key: string, url: URL, request: Request):
   }
 }
 
-export function startS3StandIn(): S3StandIn {
+/** A certificate and its key, as text. */
+export interface StandInTls {
+  readonly cert: string;
+  readonly key: string;
+}
+
+/** With `tls` it speaks HTTPS. */
+export function startS3StandIn(tls?: StandInTls): S3StandIn {
   const objects = new Objects();
   const requests: SeenRequest[] = [];
   let interceptor: Interceptor | undefined;
@@ -158,6 +165,7 @@ export function startS3StandIn(): S3StandIn {
     hostname: "127.0.0.1",
     port: 0,
     idleTimeout: 0,
+    ...(tls === undefined ? {} : { tls }),
     async fetch(request) {
       const url = new URL(request.url);
       const [, asked = "", ...rest] = decodeURIComponent(url.pathname).split("/");
@@ -174,7 +182,7 @@ export function startS3StandIn(): S3StandIn {
     },
   });
   return {
-    endpoint: `http://127.0.0.1:${server.port}`,
+    endpoint: `${tls === undefined ? "http" : "https"}://127.0.0.1:${server.port}`,
     location: { kind: "s3", url: `s3://${bucket}/store`, bucket, prefix: "store" },
     requests,
     keys: () => objects.keys(),
