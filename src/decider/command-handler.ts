@@ -4,12 +4,11 @@
  * judged by the commit pipeline, so that staleness costs a retry and never a wrong decision.
  */
 
-import { ConflictError, InvalidArgumentError, InvalidCommandError, printable } from "../errors.ts";
+import { ConflictError, InvalidArgumentError, printable } from "../errors.ts";
 import type { CommitRecord } from "../format/records.ts";
 import { checkOptions, checkSignal } from "../log/arguments.ts";
 import type { CoreCommit, StoreCore } from "../log/store-internals.ts";
 import { pause } from "../runtime/deadline.ts";
-import { checkBySchema } from "../schema/check-by-schema.ts";
 import type { EventMetadata, NewEvent, RecordedEvent } from "../vocabulary/event.ts";
 import { checkExpectedVersion, type ExpectedVersion, satisfies } from "../vocabulary/expected-version.ts";
 import { checkName } from "../vocabulary/names.ts";
@@ -21,6 +20,7 @@ import { DomainRefusal } from "./refusal.ts";
 import type { Snapshots } from "./snapshots.ts";
 import { StateCache } from "./state-cache.ts";
 import { foldingOf, type LoadedState, loadState } from "./state-loader.ts";
+import { validCommand } from "./valid-command.ts";
 
 /** How often a command is decided, at most, before its caller is told of the conflict. */
 export const attemptsMax = 10;
@@ -299,26 +299,4 @@ export class CommandHandler {
     const events = await eventsOf(this.#core, record);
     return { state, events, streamName, streamVersion: toVersion, position: record.position, replayed: true };
   }
-}
-
-function validCommand(decider: AnyDecider, command: unknown): Command {
-  if (typeof command !== "object" || command === null) {
-    throw new InvalidArgumentError("command", `must be { type, data }, not ${printable(command)}`, {
-      outcome: "not-applied",
-    });
-  }
-  const { type, data, ...rest } = command as Record<string, unknown>;
-  const [other] = Object.keys(rest);
-  if (other !== undefined)
-    throw new InvalidArgumentError(`command.${other}`, "is not a part of a command (type, data)", {
-      outcome: "not-applied",
-    });
-  const schema = typeof type === "string" && Object.hasOwn(decider.commands, type) ? decider.commands[type] : undefined;
-  if (typeof type !== "string" || schema === undefined) {
-    const message = `is not a command of ${printable(decider.name)}`;
-    throw new InvalidCommandError(String(type), [{ path: "type", message }]);
-  }
-  const checked = checkBySchema(schema, data, "data", `${decider.name}.commands.${type}`);
-  if ("issues" in checked) throw new InvalidCommandError(type, checked.issues);
-  return { type, data: checked.value };
 }
