@@ -14,7 +14,7 @@ import { checkExpectedVersion, type ExpectedVersion, satisfies } from "../vocabu
 import { checkName } from "../vocabulary/names.ts";
 import { decided } from "./deciding.ts";
 import { type AnyDecider, type Command, checkDecider } from "./define-decider.ts";
-import { evolveState } from "./fold.ts";
+import { foldOnto } from "./fold.ts";
 import { Lanes } from "./lanes.ts";
 import { DomainRefusal } from "./refusal.ts";
 import type { Snapshots } from "./snapshots.ts";
@@ -245,7 +245,7 @@ export class CommandHandler {
     const compute: Extract<CoreCommit["rows"], { bytesMax: number }>["compute"] = ({ events }) => {
       // Before anything is written, with the numbers the events will have: what evolve cannot take is not stored.
       for (const stored of events) recorded.push(...this.#core.registry.read(stored));
-      for (const event of recorded) state = evolveState(foldingOf(decider), state, event);
+      state = foldOnto(foldingOf(decider), state, recorded);
       return [];
     };
     const events = withMetadata(decidedEvents, job.metadata);

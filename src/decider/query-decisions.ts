@@ -15,7 +15,8 @@ import { categoryOf, checkName } from "../vocabulary/names.ts";
 import { attemptsMax, checkMetadataOption, eventsOf, pauseBetween, withMetadata } from "./command-handler.ts";
 import { decided } from "./deciding.ts";
 import { decideTimeoutMsDefault } from "./define-decider.ts";
-import { evolveState, type Folding, initialStateOf } from "./fold.ts";
+import { evolveState, type Folding, foldOnto, initialStateOf } from "./fold.ts";
+import { freezeDeeply } from "./freeze.ts";
 import { inPositionOrder } from "./in-position-order.ts";
 
 /** The most streams that one decision may rest on. */
@@ -144,7 +145,7 @@ async function advance(core: StoreCore, { folding, scope, signal }: Job, known: 
     events = inPositionOrder(reads);
   }
   for await (const event of events) state = evolveState(folding, state, event);
-  return { state, position: to, versions };
+  return { state: freezeDeeply(state), position: to, versions };
 }
 
 interface DecidedAppend {
@@ -208,7 +209,8 @@ async function commit(
       bytesMax: 0,
       compute: ({ events }) => {
         for (const stored of events) recorded.push(...core.registry.read(stored));
-        for (const event of recorded) if (isInScope(job, event)) state = evolveState(folding, state, event);
+        const inScope = recorded.filter((event) => isInScope(job, event));
+        state = foldOnto(folding, state, inScope);
         return [];
       },
     },

@@ -1,7 +1,7 @@
 /** A decider on a made-up stream: events in, a command, and what it came to; through the schemas and the encoding of a store. */
 
-import { type AnyDecider, type Command, checkDecider } from "../decider/define-decider.ts";
-import { evolveState, initialStateOf } from "../decider/fold.ts";
+import { type Command, checkDecider } from "../decider/define-decider.ts";
+import { foldOnto, initialStateOf } from "../decider/fold.ts";
 import { DomainRefusal } from "../decider/refusal.ts";
 import { foldingOf } from "../decider/state-loader.ts";
 import { validCommand } from "../decider/valid-command.ts";
@@ -36,18 +36,19 @@ export function specified(given: unknown, events: readonly NewEvent[], now: Date
       const version = after + index + 1;
       return registry.read({ streamName, version, position: version, bytes });
     });
+  const folding = foldingOf(decider);
   const history = recorded(events, 0, "given");
   const decide = (command: Command, state: unknown): unknown =>
     decider.decide[command.type]?.(command, state, { streamName, streamVersion: events.length, now, metadata: {} });
   const decided = (state: unknown, result: unknown): Decided => {
     if (!Array.isArray(result)) throw new TypeError("decide must return a list of events");
     const added = recorded(result, events.length, "decided");
-    return { kind: "decided", events: added, state: foldOnto(decider, state, added) };
+    return { kind: "decided", events: added, state: foldOnto(folding, state, added) };
   };
   return {
     execute: (given) => {
       const command = validCommand(decider, given);
-      const state = foldOnto(decider, initialStateOf(foldingOf(decider)), history);
+      const state = foldOnto(folding, initialStateOf(folding), history);
       try {
         const result = decide(command, state);
         if (!(result instanceof Promise)) return decided(state, result);
@@ -62,10 +63,6 @@ export function specified(given: unknown, events: readonly NewEvent[], now: Date
         reduced(event, expected[index]),
       ),
   };
-}
-
-function foldOnto(decider: AnyDecider, state: unknown, events: readonly RecordedEvent[]): unknown {
-  return events.reduce<unknown>((before, event) => evolveState(foldingOf(decider), before, event), state);
 }
 
 function refusalOr(error: unknown): Decided {
