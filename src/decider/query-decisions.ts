@@ -12,7 +12,7 @@ import type { EventMetadata, NewEvent, RecordedEvent } from "../vocabulary/event
 import type { ExpectedVersion } from "../vocabulary/expected-version.ts";
 import { type CheckedFilter, checkFilter, type EventFilter, matches } from "../vocabulary/filter.ts";
 import { categoryOf, checkName } from "../vocabulary/names.ts";
-import { attemptsMax, checkMetadataOption, eventsOf, pauseBetween, withMetadata } from "./command-handler.ts";
+import { attemptsMax, checkMetadataOption, eventsOf, pauseBetween, withMetadata, withOutcomeOf } from "./common.ts";
 import { decided } from "./deciding.ts";
 import { decideTimeoutMsDefault } from "./define-decider.ts";
 import { evolveState, type Folding, foldOnto, initialStateOf } from "./fold.ts";
@@ -95,6 +95,10 @@ function checkJob(decision: unknown, options: unknown): Job {
 /** Decides, and commits what was decided. The face's `decide` says what it throws. */
 export async function decideOverQuery(core: StoreCore, decision: unknown, options: unknown): Promise<DecidedOverQuery> {
   const job = checkJob(decision, options);
+  return await withOutcomeOf(job.idempotencyKey, () => run(core, job));
+}
+
+async function run(core: StoreCore, job: Job): Promise<DecidedOverQuery> {
   core.assertOpen();
   const first = await firstResult(core, job);
   if (first !== undefined) return first;

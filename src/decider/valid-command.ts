@@ -20,7 +20,7 @@ export function validCommand(decider: AnyDecider, command: unknown): Command {
   const schema = typeof type === "string" && Object.hasOwn(decider.commands, type) ? decider.commands[type] : undefined;
   if (typeof type !== "string" || schema === undefined) {
     const message = `is not a command of ${printable(decider.name)}`;
-    throw new InvalidCommandError(String(type), [{ path: "type", message }]);
+    throw new InvalidCommandError(typeof type === "string" ? type : printable(type), [{ path: "type", message }]);
   }
   const checked = checkBySchema(schema, data, "data", `${decider.name}.commands.${type}`);
   if ("issues" in checked) throw new InvalidCommandError(type, checked.issues);

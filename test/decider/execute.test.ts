@@ -363,6 +363,27 @@ test("Nothing is answered before it is durable, and a failed write leaves no tra
   expect((await errorOf(store.execute(shows, "1", reserve(4, "ann")))).code).toBe("store-closed");
 });
 
+test("A read that fails says what it means for the command", async () => {
+  const storage = createMemoryStorage();
+  {
+    await using store = await openEventStoreOn(openMemoryKv(storage), { events: [show] });
+    for (let seat = 1; seat <= 40; seat += 1) await store.execute(shows, "1", reserve(seat, "ann"));
+  }
+  const gate = createGatedKv(storage);
+  await using store = await openEventStoreOn(gate.kv, { events: [show] });
+  const failing = new StorageUnavailableError("simulated");
+  gate.failNextScan(failing);
+  expect(await errorOf(store.execute(shows, "1", reserve(41, "ann")))).toMatchObject({ outcome: "not-applied" });
+  gate.failNextScan(failing);
+  // Another call with this key may have been accepted: to repeat it is harmless, and tells.
+  expect(await errorOf(store.execute(shows, "1", reserve(41, "ann"), { idempotencyKey: "k" }))).toMatchObject({
+    ...{ code: "storage-unavailable", outcome: "unknown" },
+  });
+  expect(await store.execute(shows, "1", reserve(41, "ann"), { idempotencyKey: "k" })).toMatchObject({
+    ...{ streamVersion: 41, replayed: false },
+  });
+});
+
 test("Who caused it flows by itself through handlers that execute commands", async () => {
   await using store = await opened();
   store.on({ types: ["ShowClosed"] }, () => store.execute(shows, "2", reserve(1, "ann")));
