@@ -332,6 +332,22 @@ test("A key makes a command harmless to repeat, also where it would be decided o
   expect(await store.execute(shows, "1", reserve(2, "ann"), key)).toMatchObject({ streamVersion: 2, replayed: true });
 });
 
+test("Events with ids of their own make a command harmless to repeat, too", async () => {
+  const chosen = defineDecider("show", {
+    events: show,
+    commands: { Reserve: v.object({ id: v.string() }) },
+    initialState: () => 0,
+    evolve: { SeatReserved: (count) => count + 1, SeatReleased: (count) => count, ShowClosed: (count) => count },
+    decide: { Reserve: ({ data }) => [{ type: "SeatReserved", id: data.id, data: { seat: 1, by: "ann" } }] },
+  });
+  await using store = await opened();
+  const first = await store.execute(chosen, "1", { type: "Reserve", data: { id: "click-1" } });
+  await store.execute(chosen, "1", { type: "Reserve", data: { id: "click-2" } });
+  const again = await store.execute(chosen, "1", { type: "Reserve", data: { id: "click-1" } });
+  expect(again).toEqual({ ...first, replayed: true });
+  expect(await store.load(chosen, "1")).toEqual({ state: 2, version: 2 });
+});
+
 test("Commands with the same key at the same time are executed once", async () => {
   await using store = await opened();
   const results = await Promise.all(
