@@ -14,6 +14,7 @@ import {
   openEventStore,
   refuse,
   StorageUnavailableError,
+  split,
 } from "../../src/index.ts";
 import { createMemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
@@ -398,6 +399,39 @@ test("A read that fails says what it means for the command", async () => {
   expect(await store.execute(shows, "1", reserve(41, "ann"), { idempotencyKey: "k" })).toMatchObject({
     ...{ streamVersion: 41, replayed: false },
   });
+});
+
+test("Stored events that are read as none, or as several, count as what they are in the stream", async () => {
+  const storage = createMemoryStorage();
+  {
+    await using store = await openEventStoreOn(openMemoryKv(storage), {});
+    const old = [1, 2, 0].map((parts) => ({ type: "Counted", data: { parts } }));
+    await store.append("count-1", old, { expectedVersion: "no-stream" });
+  }
+  const count = defineEvents("count", {
+    Counted: event({
+      ...{ version: 2, schema: v.object({ by: v.number() }), splitsInto: ["Counted"] },
+      upcast: {
+        1: (stored) => split(Array.from({ length: stored.parts }, () => ({ type: "Counted", data: { by: 1 } }))),
+      },
+    }),
+  });
+  const counts = defineDecider("count", {
+    events: count,
+    commands: { Count: v.object({ by: v.number() }) },
+    initialState: () => 0,
+    evolve: { Counted: (sum, e) => sum + e.data.by },
+    decide: { Count: ({ data }) => [{ type: "Counted", data }] },
+    snapshots: { version: 1 },
+  });
+  await using store = await openEventStoreOn(openMemoryKv(storage), { events: [count] });
+  expect(await store.load(counts, "1")).toEqual({ state: 3, version: 3 });
+  expect(await store.asOf(2).load(counts, "1")).toEqual({ state: 3, version: 2 });
+  expect(await store.snapshot(counts, "1")).toEqual({ streamName: "count-1", version: 3 });
+  expect(await store.execute(counts, "1", { type: "Count", data: { by: 5 } })).toMatchObject({
+    ...{ state: 8, streamVersion: 4 },
+  });
+  expect(store.stats().commits.conflicts).toBe(0);
 });
 
 test("Who caused it flows by itself through handlers that execute commands", async () => {
