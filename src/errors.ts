@@ -49,6 +49,12 @@ export class EventStoreError extends Error {
   }
 }
 
+/** The same error, saying what is known of the write that it ended. */
+export function withOutcome(error: EventStoreError, outcome: WriteOutcome): EventStoreError {
+  const copy: EventStoreError = Object.create(Object.getPrototypeOf(error), Object.getOwnPropertyDescriptors(error));
+  return Object.defineProperty(copy, "outcome", { value: outcome, enumerable: true });
+}
+
 /** A condition of an append or commit did not hold. Reload and decide again. */
 export class ConflictError extends EventStoreError {
   declare readonly code: "conflict";

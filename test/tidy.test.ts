@@ -41,7 +41,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   decider: ["errors.ts", "vocabulary", "runtime", "format", "schema", "log"],
   store: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "subscriptions", "decider"],
   "index.ts": ["errors.ts", "vocabulary", "runtime", "kv", "schema", "log", "subscriptions", "decider", "store"],
-  testing: ["index.ts", "errors.ts", "vocabulary", "runtime", "kv", "store"],
+  testing: ["index.ts", "errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "decider", "store"],
   cli: ["index.ts", "errors.ts", "vocabulary", "runtime", "kv", "format", "schema"],
   demo: ["index.ts"],
 };

@@ -4,6 +4,7 @@ import type { Scenario } from "../harness/scenario.ts";
 import { append } from "./append.ts";
 import { appendExisting } from "./append-existing.ts";
 import { coldOpen } from "./cold-open.ts";
+import { execute } from "./execute.ts";
 import { importEvents } from "./import.ts";
 import { memory } from "./memory.ts";
 import { payloadEncoding } from "./payload-encoding.ts";
@@ -15,6 +16,7 @@ import { takeover } from "./takeover.ts";
 export const scenarios: readonly Scenario[] = [
   append,
   appendExisting,
+  execute,
   importEvents,
   replay,
   subscribeLag,

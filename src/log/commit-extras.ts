@@ -54,7 +54,8 @@ export interface CommitExtras {
 export interface GroupDecorator {
   /**
    * Reads what it will need, before the group is judged: rows as they are durable. The commits are candidates; some may be
-   * rejected. What it throws fails the whole group, with outcome `not-applied`.
+   * rejected. Their events have no numbers yet: to look into one, let the registry `read` its bytes under made-up ones. What it
+   * throws fails the whole group, with outcome `not-applied`.
    */
   begin(commits: readonly PreparedCommit[]): Promise<GroupDecoration>;
 }

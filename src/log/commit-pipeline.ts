@@ -10,6 +10,7 @@ import {
   OverloadedError,
   StorageUnavailableError,
   StoreClosedError,
+  withOutcome,
 } from "../errors.ts";
 import type { CommitRecord, LogEnd } from "../format/records.ts";
 import type { KeyValueStore, KvOperation } from "../kv/kv.ts";
@@ -403,15 +404,10 @@ export class CommitPipeline {
 
 /** The error that stopped the store, told to a commit that was not even begun. */
 function again(failure: EventStoreError): EventStoreError {
-  return copyWith(failure, "not-applied");
-}
-
-function copyWith(error: EventStoreError, outcome: "not-applied" | "unknown"): EventStoreError {
-  const copy: EventStoreError = Object.create(Object.getPrototypeOf(error), Object.getOwnPropertyDescriptors(error));
-  return Object.defineProperty(copy, "outcome", { value: outcome, enumerable: true });
+  return withOutcome(failure, "not-applied");
 }
 
 function asStoreError(error: unknown, outcome: "not-applied" | "unknown"): EventStoreError {
-  if (error instanceof EventStoreError) return error.outcome === undefined ? copyWith(error, outcome) : error;
+  if (error instanceof EventStoreError) return error.outcome === undefined ? withOutcome(error, outcome) : error;
   return new InternalError("A commit group failed", { cause: error, outcome });
 }
