@@ -189,17 +189,18 @@ export class WriterFencedError extends EventStoreError {
   }
 }
 
-/** A standby gave up waiting: another writer holds the store's lease. Wait on, or take over with `takeover: "always"`. */
+/**
+ * Another writer holds the store's lease: a standby gave up waiting, or this process does not write the stream's partition.
+ * Wait on, ask that writer, or take over with `takeover: "always"`.
+ */
 export class WriterActiveError extends EventStoreError {
   declare readonly code: "writer-active";
   /** What the lease said last; `undefined` where it could not be read. */
   readonly writer: WriterLease | undefined;
 
-  constructor(waitedMs: number, writer: WriterLease | undefined) {
+  constructor(message: string, writer: WriterLease | undefined) {
     const who = writer === undefined ? "" : `: process ${writer.pid} on ${printable(writer.host)}`;
-    super("writer-active", `Another writer still holds the store's lease after ${waitedMs} ms${who}`, {
-      outcome: "not-applied",
-    });
+    super("writer-active", `${message}${who}`, { outcome: "not-applied" });
     this.writer = writer;
   }
 }

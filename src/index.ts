@@ -73,10 +73,27 @@ export type {
   SubscribeOptions,
 } from "./log/event-store.ts";
 export type { EventStoreReader, ReaderHealth, ReaderStats, WaitOptions } from "./log/event-store-reader.ts";
+// Partitions
+export {
+  openPartitionedEventStore,
+  type PartitionedOpenOptions,
+} from "./partitions/open-partitioned-event-store.ts";
+export type {
+  FailIfMatchWithin,
+  PartitionAppendOptions,
+  PartitionCommitRequest,
+  PartitionedEvent,
+  PartitionedEventStore,
+  PartitionedReads,
+  PartitionHealth,
+  PartitionPositions,
+  PartitionRole,
+  ReadPartitionsOptions,
+  SubscribePartitionsOptions,
+} from "./partitions/partitioned-event-store.ts";
 export type { Clock } from "./runtime/clock.ts";
 export type { IdSource } from "./runtime/ids.ts";
 export type { Random } from "./runtime/random.ts";
-
 // Defining events
 export {
   defineEvents,

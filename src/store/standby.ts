@@ -76,7 +76,9 @@ export async function waitForLease(options: StandbyOptions, { timeoutMs, signal 
       if (lookedAtMs === undefined || clock.monotonic() - lookedAtMs > outageMsMax) throw unavailable(error);
     }
     const waitedMs = clock.monotonic() - startedMs;
-    if (timeoutMs !== undefined && waitedMs >= timeoutMs) throw new WriterActiveError(timeoutMs, standby.writer);
+    if (timeoutMs !== undefined && waitedMs >= timeoutMs) {
+      throw new WriterActiveError(`Another writer still holds the store's lease after ${timeoutMs} ms`, standby.writer);
+    }
     await pause(Math.min(pollMs, timeoutMs === undefined ? pollMs : timeoutMs - waitedMs), signal);
   }
 }

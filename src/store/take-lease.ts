@@ -3,6 +3,8 @@
  * be opened, which fences whoever else writes.
  */
 
+import { InvalidArgumentError } from "../errors.ts";
+import { partitioningName } from "../format/partitioning-record.ts";
 import { findStore } from "../kv/bucket-access.ts";
 import { prepareFolder } from "../kv/folder.ts";
 import type { S3Options, StoreLocation } from "../kv/object-store.ts";
@@ -40,8 +42,16 @@ export async function takeLease(options: TakeLeaseOptions): Promise<Lease> {
     ...(writerName === undefined ? {} : { writerName }),
     ...thisProcess(),
   };
+  const objects = await openObjects(location, s3);
+  try {
+    if ((await objects.get(partitioningName)) !== undefined)
+      throw new InvalidArgumentError("url", `names a store in partitions: ${location.url}`);
+  } catch (error) {
+    await objects.close();
+    throw error;
+  }
   const lease = new Lease({
-    objects: await openObjects(location, s3),
+    objects,
     clock,
     writer,
     intervalMs: leaseIntervalMs,
