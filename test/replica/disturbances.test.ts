@@ -8,6 +8,7 @@ import { openSlateKv } from "../../src/kv/slatedb-kv.ts";
 import { openSlateReaderKv } from "../../src/kv/slatedb-reader-kv.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
+import { openTunedReader } from "../../src/store/open-event-store-reader.ts";
 import { s3Error, startS3StandIn } from "../kv/s3-stand-in.ts";
 import { bytes, drain, noise, put, standInCredentials } from "../kv/stores.ts";
 import { collect, errorOf, take, until } from "../support/collect.ts";
@@ -73,12 +74,16 @@ describe("A reader that lost the storage", () => {
     const [from, to] = [other, place].map(({ location }) =>
       join(location.kind === "folder" ? location.directory : "", "db"),
     );
-    await using reader = await openReader(place, { retryMs: 20 });
+    const reported: unknown[] = [];
+    const onError = (error: unknown): number => reported.push(error);
+    await using reader = await openTunedReader({ url: place.url, pollIntervalMs: 20, onError }, { retryMs: 20 });
     await rename(to ?? "", `${to}-away`);
     await rename(from ?? "", to ?? "");
     await until(() => reader.health().error?.code === "storage-corrupt");
     expect(reader.health().error?.message).toBe("There is another store now in the place of the one that was opened");
     expect(await reader.lastPosition()).toBe(1);
+    await until(() => reported.length > 0);
+    expect(reported).toEqual([reader.health().error]);
     await rm(`${to}-away`, { recursive: true });
   });
 });
