@@ -13,6 +13,7 @@ import { s3Error, startS3StandIn } from "../kv/s3-stand-in.ts";
 import { bytes, drain, noise, put, standInCredentials } from "../kv/stores.ts";
 import { collect, errorOf, take, until } from "../support/collect.ts";
 import { folderPlace, openReader, openWriter, type Place } from "./places.ts";
+import { ReaderChild } from "./reader.ts";
 
 setDefaultTimeout(60_000);
 
@@ -88,70 +89,25 @@ describe("A reader that lost the storage", () => {
   });
 });
 
-/** A reader in a process of its own that can be stopped. */
-class ReaderChild implements AsyncDisposable {
-  readonly #process: Bun.Subprocess<"pipe", "pipe", "inherit">;
-  readonly #lines: AsyncIterator<string>;
-
-  constructor(url: string, tuning: object) {
-    const script = join(import.meta.dir, "reader-child.ts");
-    this.#process = Bun.spawn([process.execPath, script, url, JSON.stringify(tuning)], {
-      stdin: "pipe",
-      stdout: "pipe",
-      stderr: "inherit",
-    });
-    this.#lines = linesOf(this.#process.stdout);
-  }
-
-  async opened(): Promise<void> {
-    await this.#lines.next();
-  }
-
-  async ask(): Promise<{ state: string; lastPosition: number; readersLost: number }> {
-    this.#process.stdin.write("\n");
-    await this.#process.stdin.flush();
-    return JSON.parse((await this.#lines.next()).value);
-  }
-
-  signal(name: "SIGSTOP" | "SIGCONT"): void {
-    this.#process.kill(name);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#process.kill("SIGKILL");
-    await this.#process.exited;
-  }
-}
-
-async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
-  const decoder = new TextDecoder();
-  let pending = "";
-  for await (const chunk of stream) {
-    const lines = (pending + decoder.decode(chunk, { stream: true })).split("\n");
-    pending = lines.pop() ?? "";
-    yield* lines;
-  }
-}
-
 test("A reader that stood still until its checkpoint was collected is opened again, and goes on", async () => {
   await using place = await folderPlace();
   const tuning = { garbageMinAgeMs: 1_000_000, garbageIntervalMs: 100 };
   const kv = await openSlateKv({ location: place.location, s3: {}, clock: systemClock, tuning });
   await using writer = await openEventStoreOn(kv, {});
   await writer.append("a-1", one, { expectedVersion: "no-stream" });
-  await using child = new ReaderChild(place.url, { checkpointLifetimeMs: 1_000, retryMs: 20 });
-  await child.opened();
-  for (let lost = 0; lost === 0; lost = (await child.ask()).readersLost) {
+  const options = { url: place.url, pollIntervalMs: 100 };
+  await using child = await ReaderChild.start({ options, tuning: { checkpointLifetimeMs: 1_000, retryMs: 20 } });
+  for (let lost = 0; lost === 0; lost = (await child.health()).readersLost) {
     child.signal("SIGSTOP");
     const stopped = performance.now();
     await until(() => performance.now() - stopped > 3_000);
     child.signal("SIGCONT");
     const resumed = performance.now();
-    await until(async () => (await child.ask()).readersLost > 0 || performance.now() - resumed > 1_000);
+    await until(async () => (await child.health()).readersLost > 0 || performance.now() - resumed > 1_000);
   }
   await writer.append("a-1", one, { expectedVersion: 1 });
-  await until(async () => (await child.ask()).lastPosition === 2);
-  await until(async () => (await child.ask()).state === "open");
+  await until(async () => (await child.health()).lastPosition === 2);
+  await until(async () => (await child.health()).state === "open");
 });
 
 describe("On a bucket that counts", () => {
@@ -224,6 +180,27 @@ describe("On a bucket that counts", () => {
     const all = [...first, ...(await drain(cursor))].map(({ key }) => Buffer.from(key).toString());
     expect(all).toEqual(Array.from({ length: 2_000 }, (_, row) => `k${String(row).padStart(5, "0")}`));
     expect(reader.stats()).toMatchObject({ readersOpened: 2, readersLost: 1 });
+  });
+
+  test("many reads at once all end, while the reader polls and is replaced", async () => {
+    await using standIn = startS3StandIn();
+    const s3 = { endpoint: standIn.endpoint, ...standInCredentials };
+    const kv = await openSlateKv({ location: standIn.location, s3, clock: systemClock });
+    await using writer = await openEventStoreOn(kv, {});
+    const pad = "x".repeat(2_000);
+    const append = (n: number): Promise<unknown> => {
+      const events = Array.from({ length: 20 }, () => ({
+        type: "Padded",
+        data: { n, pad: pad + crypto.randomUUID() },
+      }));
+      return writer.append(`s-${n}`, events, { expectedVersion: "no-stream" });
+    };
+    for (let n = 0; n < 60; n += 1) await append(n);
+    await writer.close();
+    const options = { url: standIn.location.url, s3, pollIntervalMs: 20 };
+    await using child = await ReaderChild.start({ options, tuning: { rotateMs: 300 } });
+    for (let round = 0; round < 5; round += 1) expect(await child.readAtOnce()).toBe(5 * 60 * 20);
+    expect((await child.health()).state).toBe("open");
   });
 
   test("a read that is not answered fails in time, and works again when the bucket does", async () => {
