@@ -217,6 +217,26 @@ describe("On a bucket that counts", () => {
     await until(async () => (await reader.get(bytes("a")).catch(() => undefined)) !== undefined);
   });
 
+  test("a reader without news says that it is stalled while the bucket does not answer, or refuses it", async () => {
+    await using standIn = startS3StandIn();
+    const s3 = { endpoint: standIn.endpoint, ...standInCredentials };
+    const kv = await openSlateKv({ location: standIn.location, s3, clock: systemClock });
+    await (await openEventStoreOn(kv, {})).close();
+    const tuning = { probeMs: 50, readTimeoutMs: 300, retryMs: 20, closeTimeoutMs: 500 };
+    const options = { url: standIn.location.url, s3, pollIntervalMs: 20 };
+    await using reader = await openTunedReader(options, tuning);
+    standIn.freeze();
+    await until(() => reader.health().state === "stalled");
+    expect(reader.health().error?.code).toBe("storage-unavailable");
+    standIn.thaw();
+    await until(() => reader.health().state === "open", 30_000);
+    standIn.intercept(() => s3Error(403, "AccessDenied"));
+    await until(() => reader.health().state === "stalled");
+    expect(reader.health().error?.message).toContain("may not list the bucket");
+    standIn.intercept(undefined);
+    await until(() => reader.health().state === "open", 30_000);
+  });
+
   test("opening a reader fails in time where the bucket refuses its checkpoint", async () => {
     await using standIn = startS3StandIn();
     const s3 = { endpoint: standIn.endpoint, ...standInCredentials };
