@@ -61,7 +61,7 @@ async function measure(context: ScenarioContext<ReplicaLagSettings>, pollInterva
   const seenMs = await seeing;
   const lags = Float64Array.from(seenMs, (at, index) => at - (acknowledgedMs[index] ?? 0));
   const parameters = { "poll ms": pollIntervalMs, rate: appendsPerSecond };
-  return { parameters, n: appends, latencyMs: summarize(lags), rssMaxMb: context.memory.maxSinceSettledMb() };
+  return { parameters, n: appends, latencyMs: summarize(lags) };
 }
 
 async function run(context: ScenarioContext<ReplicaLagSettings>): Promise<readonly Row[]> {

@@ -4,13 +4,14 @@
  * is put in service only once it has come at least as far, so nobody's view ever goes back.
  */
 
-import { EventStoreError, StorageUnavailableError, StoreClosedError, StoreNotFoundError } from "../errors.ts";
+import { type EventStoreError, StorageUnavailableError, StoreClosedError, StoreNotFoundError } from "../errors.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { DeadlineExpired, pause, withDeadline } from "../runtime/deadline.ts";
 import { prepareBucket } from "./bucket-access.ts";
 import { findFolder } from "./folder.ts";
 import type { KeyValueReader, KvCursor, KvRange, KvReader, KvReaderStats, KvReaderStatus, ScanPurpose } from "./kv.ts";
 import type { S3Options, StoreLocation } from "./object-store.ts";
+import { SignOfLife } from "./sign-of-life.ts";
 import { openError } from "./slatedb-errors.ts";
 import { bucketPlace, folderPlace, type NativePlace } from "./slatedb-place.ts";
 import { ReaderCursor } from "./slatedb-reader-cursor.ts";
@@ -39,14 +40,17 @@ const lookMsMax = 250;
 const lookMsMin = 10;
 
 /** Resolves the place anew each time, credentials included: they may have ended since. */
-async function resolvePlace(options: SlateReaderOptions, tuning: SlateReaderTuning): Promise<NativePlace> {
+async function resolvePlace(
+  options: SlateReaderOptions,
+  tuning: SlateReaderTuning,
+  timeoutMs: number,
+): Promise<NativePlace> {
   const { location, s3 } = options;
   if (location.kind === "folder") {
     if ((await findFolder(location.directory)) === "new") throw new StoreNotFoundError(location.url);
     return folderPlace(location);
   }
-  const reading = { ...s3, createBucket: false };
-  const access = await prepareBucket(location, reading, { mode: "read", timeoutMs: tuning.openTimeoutMs });
+  const access = await prepareBucket(location, { ...s3, createBucket: false }, { mode: "read", timeoutMs });
   try {
     if (access.state === "new") throw new StoreNotFoundError(location.url);
     return bucketPlace(location, access, tuning.reuseConnections);
@@ -59,7 +63,7 @@ async function resolvePlace(options: SlateReaderOptions, tuning: SlateReaderTuni
 async function openHandle(options: SlateReaderOptions, tuning: SlateReaderTuning): Promise<ReaderHandle> {
   let place: NativePlace | undefined;
   try {
-    place = await resolvePlace(options, tuning);
+    place = await resolvePlace(options, tuning, tuning.openTimeoutMs);
     return await ReaderHandle.open(place, tuning, options.clock);
   } catch (cause) {
     await place?.release();
@@ -74,6 +78,7 @@ class SlateReaderKv implements KeyValueReader {
   readonly #clock: Clock;
   readonly #lookMs: number;
   readonly #closing = new AbortController();
+  readonly #life: SignOfLife;
   readonly #timer: ReturnType<typeof setInterval>;
   readonly #retiring = new Set<Promise<void>>();
   #serving: ReaderHandle;
@@ -89,6 +94,13 @@ class SlateReaderKv implements KeyValueReader {
     this.#tuning = tuning;
     this.#clock = options.clock;
     this.#serving = first;
+    this.#life = new SignOfLife({
+      clock: options.clock,
+      silenceMs: tuning.probeMs,
+      retryMs: tuning.retryMs,
+      ask: async () => await (await resolvePlace(options, tuning, tuning.readTimeoutMs)).release(),
+      signal: this.#closing.signal,
+    });
     this.#lookMs = Math.max(lookMsMin, Math.min(lookMsMax, tuning.pollMs / 4));
     this.#timer = setInterval(() => this.#look(), this.#lookMs);
     this.#timer.unref();
@@ -113,6 +125,7 @@ class SlateReaderKv implements KeyValueReader {
   status(): KvReaderStatus {
     if (this.#closed !== undefined) return { state: "closed" };
     if (this.#failure !== undefined) return { state: "stalled", error: this.#failure };
+    if (this.#life.failure !== undefined) return { state: "stalled", error: openError(this.#life.failure, this.url) };
     if (this.#serving.lost) return { state: "stalled", error: lostError() };
     return { state: "open" };
   }
@@ -176,6 +189,7 @@ class SlateReaderKv implements KeyValueReader {
   #look(): void {
     const old = this.#clock.monotonic() - this.#serving.openedMs > this.#tuning.rotateMs;
     if (old || this.#serving.look().lost) void this.#replace();
+    this.#life.hear(this.#serving.durableSeq);
   }
 
   /** Never rejects; resolves when another reader is in service, or this is closed. */
@@ -196,7 +210,7 @@ class SlateReaderKv implements KeyValueReader {
         this.#failure = undefined;
         return;
       } catch (error) {
-        this.#failure = error instanceof EventStoreError ? error : openError(error, this.url);
+        this.#failure = openError(error, this.url);
       }
       await pause(Math.min(retryMsMax, retryMs * 2 ** failures), signal);
     }

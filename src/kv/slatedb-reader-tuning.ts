@@ -4,6 +4,11 @@
 export interface SlateReaderTuning {
   /** How often the storage is asked for news: two listings and a GET each time, whether there is any or not. */
   readonly pollMs: number;
+  /**
+   * With no news for so long the storage itself is asked whether it answers, at the price of a listing: the engine's reader
+   * tries again for ever, in silence.
+   */
+  readonly probeMs: number;
   /** How long the garbage collector spares what the reader reads, should the reader stop renewing that. */
   readonly checkpointLifetimeMs: number;
   /**
@@ -31,6 +36,7 @@ export const pollMsDefault = 1_000;
 
 export const readerTuning: SlateReaderTuning = {
   pollMs: pollMsDefault,
+  probeMs: 30_000,
   checkpointLifetimeMs: 60 * 60_000,
   rotateMs: 22 * 60_000,
   catchUpMs: 30_000,

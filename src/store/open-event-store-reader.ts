@@ -56,9 +56,10 @@ interface Opening {
  * Opens the store at `url` for reading only, from this process or any other, on any machine, beside its writer or without
  * one. A writer is not fenced, and a new writer does not disturb a reader.
  *
- * Staleness: an event is seen at the first poll after it was acknowledged, plus the time of the poll and of reading what is
- * new: in the median somewhat more than half of `pollIntervalMs`, rarely more than one and a half of it while the storage
- * answers promptly; while it does not, later. `waitForPosition` waits for a position that an append has answered.
+ * Staleness: an event is seen at the first poll after it was acknowledged, once that poll is through. While the storage
+ * answers promptly that is somewhat more than half of `pollIntervalMs` in the median and little more than one in the worst
+ * case; each commit group since the last poll costs some five requests, so on a slow bucket beside a busy writer it is more
+ * (figures in ARCHITECTURE.md). `waitForPosition` waits for a position that an append has answered.
  *
  * A reader writes to the storage, though no events: it leaves a checkpoint in the database's manifest, which keeps the
  * garbage collector from what it reads, renews it, and removes it on close. So it needs the right to put objects. One that

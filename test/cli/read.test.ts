@@ -188,7 +188,7 @@ describe("A command that only reads", () => {
       const words = [...command.split(" "), "--url", place.url];
       const { exitCode, stdout, stderr } = await strata(words);
       expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
-      expect(stdout).toContain("order");
+      expect(stdout).toMatch(/Counted|order/);
       await append(index + 2);
     }
     expect((await strata(["read", "order-1", "--url", place.url])).stdout.trimEnd().split("\n")).toHaveLength(5);

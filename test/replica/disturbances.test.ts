@@ -8,10 +8,12 @@ import { openSlateKv } from "../../src/kv/slatedb-kv.ts";
 import { openSlateReaderKv } from "../../src/kv/slatedb-reader-kv.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
+import { openTunedReader } from "../../src/store/open-event-store-reader.ts";
 import { s3Error, startS3StandIn } from "../kv/s3-stand-in.ts";
 import { bytes, drain, noise, put, standInCredentials } from "../kv/stores.ts";
 import { collect, errorOf, take, until } from "../support/collect.ts";
 import { folderPlace, openReader, openWriter, type Place } from "./places.ts";
+import { ReaderChild } from "./reader.ts";
 
 setDefaultTimeout(60_000);
 
@@ -73,60 +75,19 @@ describe("A reader that lost the storage", () => {
     const [from, to] = [other, place].map(({ location }) =>
       join(location.kind === "folder" ? location.directory : "", "db"),
     );
-    await using reader = await openReader(place, { retryMs: 20 });
+    const reported: unknown[] = [];
+    const onError = (error: unknown): number => reported.push(error);
+    await using reader = await openTunedReader({ url: place.url, pollIntervalMs: 20, onError }, { retryMs: 20 });
     await rename(to ?? "", `${to}-away`);
     await rename(from ?? "", to ?? "");
     await until(() => reader.health().error?.code === "storage-corrupt");
     expect(reader.health().error?.message).toBe("There is another store now in the place of the one that was opened");
     expect(await reader.lastPosition()).toBe(1);
+    await until(() => reported.length > 0);
+    expect(reported).toEqual([reader.health().error]);
     await rm(`${to}-away`, { recursive: true });
   });
 });
-
-/** A reader in a process of its own that can be stopped. */
-class ReaderChild implements AsyncDisposable {
-  readonly #process: Bun.Subprocess<"pipe", "pipe", "inherit">;
-  readonly #lines: AsyncIterator<string>;
-
-  constructor(url: string, tuning: object) {
-    const script = join(import.meta.dir, "reader-child.ts");
-    this.#process = Bun.spawn([process.execPath, script, url, JSON.stringify(tuning)], {
-      stdin: "pipe",
-      stdout: "pipe",
-      stderr: "inherit",
-    });
-    this.#lines = linesOf(this.#process.stdout);
-  }
-
-  async opened(): Promise<void> {
-    await this.#lines.next();
-  }
-
-  async ask(): Promise<{ state: string; lastPosition: number; readersLost: number }> {
-    this.#process.stdin.write("\n");
-    await this.#process.stdin.flush();
-    return JSON.parse((await this.#lines.next()).value);
-  }
-
-  signal(name: "SIGSTOP" | "SIGCONT"): void {
-    this.#process.kill(name);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#process.kill("SIGKILL");
-    await this.#process.exited;
-  }
-}
-
-async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
-  const decoder = new TextDecoder();
-  let pending = "";
-  for await (const chunk of stream) {
-    const lines = (pending + decoder.decode(chunk, { stream: true })).split("\n");
-    pending = lines.pop() ?? "";
-    yield* lines;
-  }
-}
 
 test("A reader that stood still until its checkpoint was collected is opened again, and goes on", async () => {
   await using place = await folderPlace();
@@ -134,19 +95,19 @@ test("A reader that stood still until its checkpoint was collected is opened aga
   const kv = await openSlateKv({ location: place.location, s3: {}, clock: systemClock, tuning });
   await using writer = await openEventStoreOn(kv, {});
   await writer.append("a-1", one, { expectedVersion: "no-stream" });
-  await using child = new ReaderChild(place.url, { checkpointLifetimeMs: 1_000, retryMs: 20 });
-  await child.opened();
-  for (let lost = 0; lost === 0; lost = (await child.ask()).readersLost) {
+  const options = { url: place.url, pollIntervalMs: 100 };
+  await using child = await ReaderChild.start({ options, tuning: { checkpointLifetimeMs: 1_000, retryMs: 20 } });
+  for (let lost = 0; lost === 0; lost = (await child.health()).readersLost) {
     child.signal("SIGSTOP");
     const stopped = performance.now();
     await until(() => performance.now() - stopped > 3_000);
     child.signal("SIGCONT");
     const resumed = performance.now();
-    await until(async () => (await child.ask()).readersLost > 0 || performance.now() - resumed > 1_000);
+    await until(async () => (await child.health()).readersLost > 0 || performance.now() - resumed > 1_000);
   }
   await writer.append("a-1", one, { expectedVersion: 1 });
-  await until(async () => (await child.ask()).lastPosition === 2);
-  await until(async () => (await child.ask()).state === "open");
+  await until(async () => (await child.health()).lastPosition === 2);
+  await until(async () => (await child.health()).state === "open");
 });
 
 describe("On a bucket that counts", () => {
@@ -174,7 +135,7 @@ describe("On a bucket that counts", () => {
     const closing = standIn.requests.length;
     await reader.close();
     expect(requestsOf(closing).filter((one) => one.startsWith("PUT"))).toEqual(["PUT manifest"]);
-    expect(standIn.requests.some(({ method }) => method === "DELETE")).toBe(false);
+    expect(requestsOf(opening).some((one) => one.startsWith("DELETE"))).toBe(false);
   });
 
   test("readers that are replaced in time write a manifest when they open and one when they close, and no more", async () => {
@@ -221,6 +182,27 @@ describe("On a bucket that counts", () => {
     expect(reader.stats()).toMatchObject({ readersOpened: 2, readersLost: 1 });
   });
 
+  test("many reads at once all end, while the reader polls and is replaced", async () => {
+    await using standIn = startS3StandIn();
+    const s3 = { endpoint: standIn.endpoint, ...standInCredentials };
+    const kv = await openSlateKv({ location: standIn.location, s3, clock: systemClock });
+    await using writer = await openEventStoreOn(kv, {});
+    const pad = "x".repeat(2_000);
+    const append = (n: number): Promise<unknown> => {
+      const events = Array.from({ length: 20 }, () => ({
+        type: "Padded",
+        data: { n, pad: pad + crypto.randomUUID() },
+      }));
+      return writer.append(`s-${n}`, events, { expectedVersion: "no-stream" });
+    };
+    for (let n = 0; n < 60; n += 1) await append(n);
+    await writer.close();
+    const options = { url: standIn.location.url, s3, pollIntervalMs: 20 };
+    await using child = await ReaderChild.start({ options, tuning: { rotateMs: 300 } });
+    for (let round = 0; round < 5; round += 1) expect(await child.readAtOnce()).toBe(5 * 60 * 20);
+    expect((await child.health()).state).toBe("open");
+  });
+
   test("a read that is not answered fails in time, and works again when the bucket does", async () => {
     await using standIn = startS3StandIn();
     const s3 = { endpoint: standIn.endpoint, ...standInCredentials };
@@ -233,6 +215,26 @@ describe("On a bucket that counts", () => {
     expect((await errorOf(reader.get(bytes("a")))).code).toBe("storage-unavailable");
     standIn.thaw();
     await until(async () => (await reader.get(bytes("a")).catch(() => undefined)) !== undefined);
+  });
+
+  test("a reader without news says that it is stalled while the bucket does not answer, or refuses it", async () => {
+    await using standIn = startS3StandIn();
+    const s3 = { endpoint: standIn.endpoint, ...standInCredentials };
+    const kv = await openSlateKv({ location: standIn.location, s3, clock: systemClock });
+    await (await openEventStoreOn(kv, {})).close();
+    const tuning = { probeMs: 50, readTimeoutMs: 300, retryMs: 20, closeTimeoutMs: 500 };
+    const options = { url: standIn.location.url, s3, pollIntervalMs: 20 };
+    await using reader = await openTunedReader(options, tuning);
+    standIn.freeze();
+    await until(() => reader.health().state === "stalled");
+    expect(reader.health().error?.code).toBe("storage-unavailable");
+    standIn.thaw();
+    await until(() => reader.health().state === "open", 30_000);
+    standIn.intercept(() => s3Error(403, "AccessDenied"));
+    await until(() => reader.health().state === "stalled");
+    expect(reader.health().error?.message).toContain("may not list the bucket");
+    standIn.intercept(undefined);
+    await until(() => reader.health().state === "open", 30_000);
   });
 
   test("opening a reader fails in time where the bucket refuses its checkpoint", async () => {
