@@ -97,7 +97,7 @@ describe("The house", () => {
   test("has one importer each of the engine's binding, of the S3 client and of the ordered tree", () => {
     const importers = (name: string): string[] =>
       files.filter((file) => file.imports.some(({ from }) => from === name)).map((file) => file.path);
-    expect(importers("@slatedb/uniffi")).toEqual(["kv/slatedb-kv.ts"]);
+    expect(importers("@slatedb/uniffi")).toEqual(["kv/slatedb-binding.ts"]);
     expect(importers("@aws-sdk/client-s3")).toEqual(["kv/object-store.ts"]);
     expect(importers("sorted-btree")).toEqual(["kv/memory-kv.ts"]);
     expect(importers("msgpackr")).toEqual(["format/payload.ts"]);
