@@ -98,7 +98,7 @@ describe("The house", () => {
     const importers = (name: string): string[] =>
       files.filter((file) => file.imports.some(({ from }) => from === name)).map((file) => file.path);
     expect(importers("@slatedb/uniffi")).toEqual(["kv/slatedb-binding.ts"]);
-    expect(importers("@aws-sdk/client-s3")).toEqual(["kv/object-store.ts"]);
+    expect(importers("@aws-sdk/client-s3")).toEqual(["kv/s3-client.ts"]);
     expect(importers("sorted-btree")).toEqual(["kv/memory-kv.ts"]);
     expect(importers("msgpackr")).toEqual(["format/payload.ts"]);
   });

@@ -6,6 +6,7 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { type EventStore, openEventStore, type S3Options } from "../index.ts";
+import { folderLockName } from "../kv/file-lock.ts";
 import { databaseFolder, parseStoreUrl, prepareBucket, type StoreLocation } from "../kv/object-store.ts";
 import type { Arguments, OptionDescription } from "./arguments.ts";
 import { CommandFailure, usageFailure } from "./failure.ts";
@@ -58,7 +59,7 @@ async function folderHoldsNothing(directory: string): Promise<boolean> {
   const entries: string[] = await readdir(directory).catch(() => []);
   if (entries.length === 0) return true;
   // A folder with something else in it is the store's to refuse.
-  if (!entries.includes(databaseFolder)) return false;
+  if (!entries.includes(databaseFolder)) return entries.includes(folderLockName);
   return (await readdir(join(directory, databaseFolder)).catch(() => [])).length === 0;
 }
 

@@ -1,13 +1,15 @@
 /**
- * Where a store lives: URLs, folders, buckets and their credentials. The sole importer of the S3 client.
+ * Where a store lives: URLs, folders, buckets and their credentials.
  * Credentials are handed to the native store and appear in no message.
  */
 
 import { mkdir, readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { CreateBucketCommand, ListObjectsV2Command, S3Client, type S3ClientConfig } from "@aws-sdk/client-s3";
 import { InvalidArgumentError, printable, StorageUnavailableError } from "../errors.ts";
-import { DeadlineExpired, withDeadline } from "../runtime/deadline.ts";
+import { withDeadline } from "../runtime/deadline.ts";
+import { errorName } from "./bucket-errors.ts";
+import { folderLockName } from "./file-lock.ts";
+import { endpointOf, type FoundCredentials, regionOf, S3Bucket } from "./s3-client.ts";
 
 /** Each part optional: what is missing comes from `AWS_*`, then from what AWS users have (profiles, roles). */
 export interface S3Options {
@@ -98,7 +100,8 @@ export async function prepareFolder(directory: string): Promise<"new" | "existin
     }
     throw new StorageUnavailableError(`The folder cannot be used: ${directory}`, { cause, outcome: "not-applied" });
   }
-  if (entries.length === 0) return "new";
+  // Objects beside the database may be there before it.
+  if (entries.length === 0 || (entries.includes(folderLockName) && !entries.includes(databaseFolder))) return "new";
   if (!entries.includes(databaseFolder)) {
     throw new InvalidArgumentError("url", `names a folder that is not empty and holds no store: ${directory}`);
   }
@@ -110,80 +113,20 @@ export async function prepareFolder(directory: string): Promise<"new" | "existin
   return "existing";
 }
 
-function endpointOf(options: S3Options): string | undefined {
-  const { AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, AWS_ENDPOINT } = process.env;
-  const endpoint = options.endpoint ?? AWS_ENDPOINT_URL_S3 ?? AWS_ENDPOINT_URL ?? AWS_ENDPOINT;
-  if (endpoint === undefined) return undefined;
-  const url = URL.parse(endpoint);
-  if (url !== null && (url.username !== "" || url.password !== "")) {
-    throw new InvalidArgumentError("s3.endpoint", "must not hold credentials; they have options of their own");
-  }
-  if (url === null || !["http:", "https:"].includes(url.protocol)) {
-    const shown = endpoint.includes("@") ? "" : `, not ${printable(endpoint)}`;
-    throw new InvalidArgumentError("s3.endpoint", `must be a URL such as "http://127.0.0.1:9000"${shown}`);
-  }
-  return endpoint;
-}
-
-function regionOf(options: S3Options): string {
-  return options.region ?? process.env.AWS_REGION ?? process.env.AWS_DEFAULT_REGION ?? "us-east-1";
-}
-
-/** A client for the bucket, with the credentials of `options`, else of the SDK's default provider chain. */
-export function createS3Client(options: S3Options): S3Client {
-  const endpoint = endpointOf(options);
-  if ((options.accessKeyId === undefined) !== (options.secretAccessKey === undefined)) {
-    throw new InvalidArgumentError("s3", "must have both accessKeyId and secretAccessKey, or neither");
-  }
-  const config: S3ClientConfig = { region: regionOf(options), maxAttempts: 2 };
-  if (endpoint !== undefined) {
-    config.endpoint = endpoint;
-    config.forcePathStyle = true;
-  }
-  if (options.accessKeyId !== undefined && options.secretAccessKey !== undefined) {
-    config.credentials = {
-      accessKeyId: options.accessKeyId,
-      secretAccessKey: options.secretAccessKey,
-      ...(options.sessionToken === undefined ? {} : { sessionToken: options.sessionToken }),
-    };
-  }
-  return new S3Client(config);
-}
-
-/** What kind of error it is: S3's own name for it, or the system's, as in ECONNREFUSED. */
-function errorName(error: unknown): string {
-  if (!(error instanceof Error)) return "unknown error";
-  return "code" in error && typeof error.code === "string" ? error.code : error.name;
-}
-
-/** What the client's error says, without the request it carries: that holds the access key and the session token. */
-function withoutRequest(error: unknown, secrets: readonly (string | undefined)[]): Error {
-  let message = error instanceof Error ? error.message : String(error);
-  for (const secret of secrets) if (secret) message = message.replaceAll(secret, "***");
-  const bare = new Error(message);
-  bare.name = errorName(error);
-  return bare;
-}
-
-async function listOne(client: S3Client, bucket: string, prefix: string): Promise<boolean> {
-  const answer = await client.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, MaxKeys: 1 }));
-  return (answer.KeyCount ?? answer.Contents?.length ?? 0) > 0;
-}
-
 /** Whether the bucket is there and can be listed; makes it where the options say so. */
 async function checkBucket(
-  client: S3Client,
+  bucket: S3Bucket,
   location: StoreLocation & { kind: "s3" },
   options: S3Options,
 ): Promise<"new" | "existing"> {
   const root = location.prefix === "" ? "" : `${location.prefix}/`;
-  const database = `${root}${databaseFolder}/manifest/`;
   try {
-    return (await listOne(client, location.bucket, database)) ? "existing" : "new";
+    const found = await bucket.list(`${root}${databaseFolder}/manifest/`, undefined, 1);
+    return found.objects.length > 0 ? "existing" : "new";
   } catch (error) {
     if (errorName(error) !== "NoSuchBucket" || options.createBucket !== true) throw error;
   }
-  await client.send(new CreateBucketCommand({ Bucket: location.bucket }));
+  await bucket.create();
   return "new";
 }
 
@@ -193,17 +136,14 @@ export interface S3Access {
   readonly state: "new" | "existing";
 }
 
-interface FoundCredentials {
-  readonly expiration?: Date;
-  /** The SDK's marks of how it came by them; the role of a machine leaves none. */
-  readonly $source?: object;
-}
-
 /**
  * Whether the native library finds these credentials by itself, and renews them before they end: those of a pod, a task or
  * a machine. Others that end are handed over as they are, and the store has to be opened again when they do.
  */
-function engineRenews(options: S3Options, { expiration, $source = {} }: FoundCredentials): boolean {
+function engineRenews(
+  options: S3Options,
+  { expiration, $source = {} }: FoundCredentials & { readonly $source?: object },
+): boolean {
   if (options.accessKeyId !== undefined || expiration === undefined) return false;
   const { AWS_CONTAINER_CREDENTIALS_RELATIVE_URI, AWS_CONTAINER_CREDENTIALS_FULL_URI } = process.env;
   const { AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE } = process.env;
@@ -223,12 +163,11 @@ export async function prepareBucket(
   options: S3Options,
   timeoutMs: number = preflightTimeoutMs,
 ): Promise<S3Access> {
-  const client = createS3Client(options);
+  const bucket = new S3Bucket(location, options);
   const endpoint = endpointOf(options);
-  const where = endpoint === undefined ? location.url : `${location.url} at ${endpoint}`;
   try {
     const deadlineMs = Math.min(timeoutMs, preflightTimeoutMs);
-    const checking = Promise.all([checkBucket(client, location, options), client.config.credentials()]);
+    const checking = Promise.all([checkBucket(bucket, location, options), bucket.credentials()]);
     const [state, found] = await withDeadline(checking, deadlineMs, "The bucket's answer");
     const credentials = engineRenews(options, found) ? undefined : found;
     return {
@@ -253,42 +192,8 @@ export async function prepareBucket(
       },
     };
   } catch (cause) {
-    throw bucketError(cause, where, secretsOf(options));
+    throw bucket.redacted(cause, "not-applied");
   } finally {
-    client.destroy();
-  }
-}
-
-function secretsOf(options: S3Options): readonly (string | undefined)[] {
-  const { AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN } = process.env;
-  const { accessKeyId, secretAccessKey, sessionToken } = options;
-  return [accessKeyId, secretAccessKey, sessionToken, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN];
-}
-
-function bucketError(
-  error: unknown,
-  where: string,
-  secrets: readonly (string | undefined)[],
-): StorageUnavailableError | InvalidArgumentError {
-  if (error instanceof InvalidArgumentError) return error;
-  const options = { cause: withoutRequest(error, secrets), outcome: "not-applied" } as const;
-  if (error instanceof DeadlineExpired)
-    return new StorageUnavailableError(`The bucket did not answer in time: ${where}`, options);
-  const name = errorName(error);
-  switch (name) {
-    case "NoSuchBucket":
-      return new StorageUnavailableError(`There is no such bucket (createBucket makes it): ${where}`, options);
-    case "InvalidAccessKeyId":
-    case "SignatureDoesNotMatch":
-      return new StorageUnavailableError(`The server refuses these credentials: ${where}`, options);
-    case "AccessDenied":
-      return new StorageUnavailableError(`These credentials may not list the bucket: ${where}`, options);
-    case "CredentialsProviderError":
-      return new StorageUnavailableError(
-        `No credentials were found in the options, the environment or a profile: ${where}`,
-        options,
-      );
-    default:
-      return new StorageUnavailableError(`The bucket cannot be reached (${name}): ${where}`, options);
+    bucket.close();
   }
 }
