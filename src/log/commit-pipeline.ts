@@ -14,12 +14,13 @@ import {
 import type { CommitRecord, LogEnd } from "../format/records.ts";
 import type { KeyValueStore, KvOperation } from "../kv/kv.ts";
 import type { Clock } from "../runtime/clock.ts";
-import { DeadlineExpired, pause, withDeadline } from "../runtime/deadline.ts";
+import { DeadlineExpired, withDeadline } from "../runtime/deadline.ts";
 import type { PreparedCommit } from "./commit.ts";
 import { type GroupRows, groupRows, IndexWriter } from "./group-rows.ts";
 import type { IdempotencyKeys } from "./idempotency-keys.ts";
 import type { IndexReader } from "./index-reader.ts";
 import { type Conflict, GroupJudge, type Verdict } from "./judge.ts";
+import type { Linger } from "./linger.ts";
 import type { RecentLog } from "./recent-log.ts";
 import type { StreamHeads } from "./stream-heads.ts";
 
@@ -39,7 +40,7 @@ export interface CommitPipelineOptions {
   readonly index: IndexReader;
   readonly keys: IdempotencyKeys;
   readonly end: LogEnd;
-  readonly lingerMs: number;
+  readonly linger: Linger;
   readonly timeoutMs: number;
   /** Whether a commit in conflict repeats an earlier one (its result), or what to tell the caller. */
   readonly explain: (commit: PreparedCommit, conflict: Conflict) => Promise<CommitRecord | EventStoreError>;
@@ -224,9 +225,13 @@ export class CommitPipeline {
       while (this.#queue.length > 0) {
         // Lets everybody who was just answered come back with the next append before the group is cut.
         await new Promise<void>((resolve) => setImmediate(resolve));
-        if (this.#options.lingerMs > 0) await pause(this.#options.lingerMs, this.#closing.signal);
+        const { linger } = this.#options;
+        await linger.wait(() => this.#queue.length, this.#closing.signal);
         this.#inFlight = this.#cutGroup();
+        const left = this.#queue.length;
+        linger.groupStarted();
         await this.#commitGroup(this.#inFlight);
+        linger.groupEnded(Math.max(0, this.#queue.length - left));
         this.#inFlight = [];
         this.#stalled = false;
       }
