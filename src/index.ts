@@ -17,8 +17,11 @@ export {
   type WriteOutcome,
   WriterFencedError,
 } from "./errors.ts";
+export type { DiskCacheOptions } from "./kv/disk-cache.ts";
 export type { KvStats } from "./kv/kv.ts";
 export type { S3Options } from "./kv/object-store.ts";
+export type { ObjectStoreStats, RequestCounts, RequestPurpose } from "./kv/object-store-stats.ts";
+export type { StorageProfile } from "./kv/slatedb-settings.ts";
 export type {
   AppendOptions,
   AppendResult,

@@ -8,6 +8,7 @@ import {
   DbBuilder,
   type DbReader,
   type DbSnapshot,
+  type DefaultMetricsRecorder,
   type ReadOptions,
   type ScanOptions,
   Settings,
@@ -22,6 +23,7 @@ export {
   type DbReader as NativeReader,
   DbReaderBuilder as NativeReaderBuilder,
   type DbSnapshot as NativeSnapshot,
+  DefaultMetricsRecorder as NativeMetrics,
   ObjectStore as NativeObjectStore,
   WriteBatch as NativeBatch,
 } from "@slatedb/uniffi";
@@ -62,9 +64,12 @@ export function databaseBuilder(
   path: string,
   store: ConstructorParameters<typeof DbBuilder>[1],
   settings: Readonly<Record<string, unknown>>,
+  metrics: DefaultMetricsRecorder,
 ): DbBuilder {
   const builder = new DbBuilder(path, store);
   builder.with_settings(nativeSettings(settings));
+  // The engine asks it for counters while it is built, and counts in native code from then on.
+  builder.with_metrics_recorder(metrics);
   builder.with_sst_block_size("Block16Kib");
   return builder;
 }

@@ -2,18 +2,24 @@
 
 import type { Clock } from "../runtime/clock.ts";
 import { withDeadline } from "../runtime/deadline.ts";
+import { DiskCache, type DiskCacheOptions } from "./disk-cache.ts";
 import type { KeyValueStore } from "./kv.ts";
 import { databaseFolder, prepareBucket, prepareFolder, type S3Options, type StoreLocation } from "./object-store.ts";
-import { databaseBuilder, type NativeDatabase, NativeObjectStore } from "./slatedb-binding.ts";
+import { RequestMeter } from "./object-store-stats.ts";
+import { databaseBuilder, type NativeDatabase, NativeMetrics, NativeObjectStore } from "./slatedb-binding.ts";
 import { openError } from "./slatedb-errors.ts";
 import { bucketPlace, folderPlace, type NativePlace } from "./slatedb-place.ts";
-import { engineSettings, type SlateTuning, tuningFor } from "./slatedb-settings.ts";
+import { engineSettings, type SlateTuning, type StorageProfile, tuningFor } from "./slatedb-settings.ts";
 import { SlateWriter } from "./slatedb-writer.ts";
 
 export interface SlateKvOptions {
   readonly location: StoreLocation;
   readonly s3: S3Options;
   readonly clock: Clock;
+  /** Default: `"low-latency"`. Buckets only. */
+  readonly profile?: StorageProfile;
+  /** Default: none. Buckets only. */
+  readonly cache?: DiskCacheOptions;
   /** Tests shorten ages and break single rules; services leave it alone. */
   readonly tuning?: Partial<SlateTuning>;
 }
@@ -35,18 +41,23 @@ async function resolvePlace({ location, s3 }: SlateKvOptions, tuning: SlateTunin
  * Throws `invalid-argument` for a folder that holds something else, `storage-unavailable` where the storage does not answer.
  */
 export async function openSlateKv(options: SlateKvOptions): Promise<KeyValueStore> {
-  const tuning: SlateTuning = { ...tuningFor(options.location), ...options.tuning };
+  const tuning: SlateTuning = { ...tuningFor(options.location, options.profile), ...options.tuning };
   const url = options.location.url;
   let startedMs = options.clock.monotonic();
+  const metrics = new NativeMetrics();
+  let cache: DiskCache | undefined;
   let db: NativeDatabase;
   try {
     const place = await resolvePlace(options, tuning);
+    cache = await prepareCache(options);
     startedMs = options.clock.monotonic();
-    db = await buildDatabase(place, tuning);
+    db = await buildDatabase(place, tuning, { ...engineSettings(tuning), ...cache?.settings }, metrics);
   } catch (cause) {
     throw openError(cause, url);
   }
-  const kv = new SlateWriter(url, db, tuning, options.clock);
+  const { clock } = options;
+  const meter = new RequestMeter({ metrics: () => metrics.snapshot(), tuning, clock, diskCache: cache !== undefined });
+  const kv = new SlateWriter({ url, db, tuning, clock, meter, cache });
   if (tuning.flushAfterOpen) {
     try {
       await kv.flushRecovered(Math.max(1, tuning.openTimeoutMs - (options.clock.monotonic() - startedMs)));
@@ -59,8 +70,17 @@ export async function openSlateKv(options: SlateKvOptions): Promise<KeyValueStor
   return kv;
 }
 
-async function buildDatabase({ store, path }: NativePlace, tuning: SlateTuning): Promise<NativeDatabase> {
-  const building = databaseBuilder(path, store, engineSettings(tuning)).build();
+async function prepareCache({ location, s3, cache }: SlateKvOptions): Promise<DiskCache | undefined> {
+  return cache === undefined || location.kind !== "s3" ? undefined : await DiskCache.prepare(cache, location, s3);
+}
+
+async function buildDatabase(
+  { store, path }: NativePlace,
+  tuning: SlateTuning,
+  settings: Readonly<Record<string, unknown>>,
+  metrics: NativeMetrics,
+): Promise<NativeDatabase> {
+  const building = databaseBuilder(path, store, settings, metrics).build();
   // An opener that stalls for longer than this might fence nothing any more: its handle is thrown away.
   const deadlineMs = Math.min(tuning.openTimeoutMs, tuning.garbageMinAgeMs / 4);
   try {

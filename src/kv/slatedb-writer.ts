@@ -8,12 +8,14 @@ import {
   EventStoreError,
   InternalError,
   OverloadedError,
+  StorageCorruptError,
   StorageUnavailableError,
   StoreClosedError,
   type WriteOutcome,
 } from "../errors.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { withDeadline } from "../runtime/deadline.ts";
+import type { DiskCache } from "./disk-cache.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import {
   assertKeyFits,
@@ -27,6 +29,7 @@ import {
   type ScanPurpose,
 } from "./kv.ts";
 import { MemtableFlusher } from "./memtable-flusher.ts";
+import type { ObjectStoreStats, RequestMeter } from "./object-store-stats.ts";
 import { NativeBatch, type NativeDatabase, type NativeSnapshot } from "./slatedb-binding.ts";
 import { callError, closeError, closeReasonOf, errorOf, type Failure, failureFrom } from "./slatedb-errors.ts";
 import { type ReadHost, SlateReads } from "./slatedb-reads.ts";
@@ -34,6 +37,15 @@ import type { SlateTuning } from "./slatedb-settings.ts";
 import { SlateSnapshot } from "./slatedb-snapshot.ts";
 
 const heartbeatIntervalMs = 1_000;
+
+export interface SlateWriterOptions {
+  readonly url: string;
+  readonly db: NativeDatabase;
+  readonly tuning: SlateTuning;
+  readonly clock: Clock;
+  readonly meter: RequestMeter;
+  readonly cache: DiskCache | undefined;
+}
 
 export class SlateWriter implements KeyValueStore, ReadHost {
   readonly url: string;
@@ -43,6 +55,8 @@ export class SlateWriter implements KeyValueStore, ReadHost {
   readonly #heartbeat: Heartbeat;
   readonly #flusher: MemtableFlusher;
   readonly #reads: SlateReads;
+  readonly #meter: RequestMeter;
+  readonly #cache: DiskCache | undefined;
   readonly #pauseLimitMs: number;
   /** Calls under way that a failure must wake: the engine itself would leave some of them waiting. */
   readonly #underWay = new Set<(error: unknown) => void>();
@@ -52,8 +66,10 @@ export class SlateWriter implements KeyValueStore, ReadHost {
   #writing: Promise<unknown> | undefined;
   #stats = { writes: 0, rowsWritten: 0, bytesWritten: 0 };
 
-  constructor(url: string, db: NativeDatabase, tuning: SlateTuning, clock: Clock) {
+  constructor({ url, db, tuning, clock, meter, cache }: SlateWriterOptions) {
     this.url = url;
+    this.#meter = meter;
+    this.#cache = cache;
     this.#db = db;
     this.#tuning = tuning;
     this.#clock = clock;
@@ -107,7 +123,13 @@ export class SlateWriter implements KeyValueStore, ReadHost {
 
   async getMany(keys: readonly Uint8Array[]): Promise<readonly (Uint8Array | undefined)[]> {
     this.assertUsable();
-    return await this.#reads.getMany(this.#db, keys);
+    const wasEmptied = this.#cache?.emptied;
+    try {
+      return await this.#reads.getMany(this.#db, keys);
+    } catch (error) {
+      if (this.#cache?.emptied === wasEmptied) throw error;
+      return await this.#reads.getMany(this.#db, keys);
+    }
   }
 
   async scan(range: KvRange, purpose: ScanPurpose): Promise<KvCursor> {
@@ -129,6 +151,10 @@ export class SlateWriter implements KeyValueStore, ReadHost {
     return { ...this.#stats, ...this.#reads.stats(), memtableFlushes: this.#flusher.flushes };
   }
 
+  objectStoreStats(): ObjectStoreStats {
+    return this.#meter.read(this.#stats.bytesWritten);
+  }
+
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -145,8 +171,20 @@ export class SlateWriter implements KeyValueStore, ReadHost {
   }
 
   /** Puts the read deadline around a native call and maps its errors. */
-  read<T>(work: Promise<T>): Promise<T> {
-    return this.#call(work, this.#tuning.readTimeoutMs, undefined);
+  async read<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await this.#call(work, this.#tuning.readTimeoutMs, undefined);
+    } catch (error) {
+      throw await this.#blameCache(error);
+    }
+  }
+
+  /** What looks like damage may be damage of the disk cache alone: that is emptied, and the read can be tried again. */
+  async #blameCache(error: unknown): Promise<unknown> {
+    const suspect = error instanceof StorageCorruptError || error instanceof InternalError;
+    if (!suspect || this.#cache === undefined || !(await this.#cache.emptyOnce())) return error;
+    const message = "What was read was damaged, so the disk cache was emptied and the read can be tried again";
+    return new StorageUnavailableError(message, { cause: error });
   }
 
   assertUsable(outcome?: WriteOutcome): void {

@@ -1,16 +1,19 @@
 /** Opens a store and puts its parts together. Data goes one way: face, schema, commit pipeline, format, kv; and back. */
 
 import { InvalidArgumentError, printable, StorageUnavailableError, StoreClosedError } from "../errors.ts";
+import { checkDiskCache, type DiskCacheOptions } from "../kv/disk-cache.ts";
 import type { KeyValueStore, KvStatus } from "../kv/kv.ts";
 import { openMemoryKv } from "../kv/memory-kv.ts";
-import { parseStoreUrl, type S3Options } from "../kv/object-store.ts";
-import { openSlateKv } from "../kv/slatedb-kv.ts";
+import { parseStoreUrl, type S3Options, type StoreLocation } from "../kv/object-store.ts";
+import { openSlateKv, type SlateKvOptions } from "../kv/slatedb-kv.ts";
+import { type StorageProfile, storageProfiles } from "../kv/slatedb-settings.ts";
 import { checkInteger, checkOptions } from "../log/arguments.ts";
 import { prepareCommit } from "../log/commit.ts";
 import { CommitPipeline, type SettledCommit } from "../log/commit-pipeline.ts";
 import type { EventReader, EventStore, StoreHealth } from "../log/event-store.ts";
 import { explainConflict } from "../log/explain.ts";
 import { IdempotencyKeys, idempotencyWindowMsDefault } from "../log/idempotency-keys.ts";
+import { AdaptiveLinger, fixedLinger, type Linger } from "../log/linger.ts";
 import { StoreReader } from "../log/store-reader.ts";
 import { StreamHeads } from "../log/stream-heads.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
@@ -30,8 +33,18 @@ export interface OpenOptions<Definitions extends EventDefinitions = never> {
   readonly events?: readonly Definitions[];
   /** How to reach a bucket; what is missing comes from `AWS_*`, then from profiles and roles. */
   readonly s3?: S3Options;
-  /** Waits so long for more commits to share a group: trades latency for fewer PUTs. Default: 0 ms, at most 10,000. */
-  readonly commitLingerMs?: number;
+  /**
+   * What a store on a bucket is tuned for. `"low-latency"` looks often for what to do, `"low-cost"` seldom, which makes an idle
+   * store cheap and lets `commitLingerMs` be `"adaptive"` where it is not given. Default: `"low-latency"`. Else it changes nothing.
+   */
+  readonly storage?: StorageProfile;
+  /** Keeps what was read from a bucket on a local disk as well, across restarts. Default: in memory only. */
+  readonly cache?: DiskCacheOptions;
+  /**
+   * How long a commit waits for others to share its group, which is one PUT: 0 to 10,000 ms, each time; or `"adaptive"`, only
+   * while commits keep arriving, up to as long as the storage takes for a group, at most 25 ms. Default: 0, the least latency; `"adaptive"` with `storage: "low-cost"`.
+   */
+  readonly commitLingerMs?: number | "adaptive";
   /** How long a commit may take before its caller is told `storage-unavailable`. Default: 30,000 ms. */
   readonly commitTimeoutMs?: number;
   /** How long an `idempotencyKey` is remembered at least. Default: seven days. */
@@ -47,6 +60,8 @@ const optionNames = [
   "url",
   "events",
   "s3",
+  "storage",
+  "cache",
   "commitLingerMs",
   "commitTimeoutMs",
   "idempotencyWindowMs",
@@ -96,26 +111,58 @@ export async function openEventStore<const Definitions extends EventDefinitions 
   const location = parseStoreUrl(given.url);
   checkOptions(given.s3, s3OptionNames, "s3");
   const settings = checkSettings(options);
-  const clock = settings.clock;
-  const kv = location.kind === "memory" ? openMemoryKv() : await openSlateKv({ location, s3: options.s3 ?? {}, clock });
+  const kv =
+    location.kind === "memory" ? openMemoryKv() : await openSlateKv(storageOptions(location, options, settings));
   return await openEventStoreOn(kv, options);
+}
+
+/** What the engine is opened with. */
+function storageOptions(
+  location: StoreLocation,
+  { s3 = {}, storage, cache }: OpenOptions<EventDefinitions>,
+  { clock }: Settings,
+): SlateKvOptions {
+  checkOptions(cache, ["folder", "maxBytes"], "cache");
+  if (cache !== undefined) checkDiskCache(cache);
+  return {
+    location,
+    s3,
+    clock,
+    ...(storage === undefined ? {} : { profile: storage }),
+    ...(cache === undefined ? {} : { cache }),
+  };
 }
 
 interface Settings {
   readonly registry: EventRegistry;
   readonly clock: Clock;
   readonly ids: IdSource;
-  readonly lingerMs: number;
+  readonly linger: Linger;
   readonly timeoutMs: number;
   readonly idempotencyWindowMs: number;
   readonly onError: (error: unknown) => void;
 }
 
+const lingerDefaults = { "low-latency": 0, "low-cost": "adaptive" } as const;
+
+function profileOf(given: unknown): StorageProfile {
+  const profile = given === undefined ? "low-latency" : storageProfiles.find((known) => known === given);
+  if (profile !== undefined) return profile;
+  throw new InvalidArgumentError("storage", `must be "low-latency" or "low-cost", not ${printable(given)}`);
+}
+
+function lingerOf(given: unknown, clock: Clock): Linger {
+  if (given === "adaptive") return new AdaptiveLinger(clock);
+  if (typeof given === "string") {
+    throw new InvalidArgumentError("commitLingerMs", `must be a number or "adaptive", not ${printable(given)}`);
+  }
+  const lingerMs = checkInteger(given, "commitLingerMs", 0) ?? 0;
+  if (lingerMs <= commitLingerMsMax) return fixedLinger(lingerMs);
+  throw new InvalidArgumentError("commitLingerMs", `must be at most ${commitLingerMsMax}, not ${lingerMs}`);
+}
+
 function checkSettings(options: Omit<OpenOptions<EventDefinitions>, "url">): Settings {
   const ids = options.ids ?? systemIds;
-  const lingerMs = checkInteger(options.commitLingerMs, "commitLingerMs", 0) ?? 0;
-  if (lingerMs > commitLingerMsMax)
-    throw new InvalidArgumentError("commitLingerMs", `must be at most ${commitLingerMsMax}, not ${lingerMs}`);
   const timeoutMs = checkInteger(options.commitTimeoutMs, "commitTimeoutMs", 1) ?? commitTimeoutMsDefault;
   if (timeoutMs > millisecondsMax)
     throw new InvalidArgumentError("commitTimeoutMs", `must be at most ${millisecondsMax}, not ${timeoutMs}`);
@@ -126,7 +173,10 @@ function checkSettings(options: Omit<OpenOptions<EventDefinitions>, "url">): Set
     registry: new EventRegistry(checkDefinitions(options.events), ids),
     clock: options.clock ?? systemClock,
     ids,
-    lingerMs,
+    linger: lingerOf(
+      options.commitLingerMs ?? lingerDefaults[profileOf(options.storage)],
+      options.clock ?? systemClock,
+    ),
     timeoutMs,
     idempotencyWindowMs:
       checkInteger(options.idempotencyWindowMs, "idempotencyWindowMs", 1) ?? idempotencyWindowMsDefault,
@@ -168,7 +218,7 @@ async function assemble<Definitions extends EventDefinitions>(
     index: reader.index,
     keys: new IdempotencyKeys(kv, settings.idempotencyWindowMs),
     end,
-    lingerMs: settings.lingerMs,
+    linger: settings.linger,
     timeoutMs: settings.timeoutMs,
     explain: (commit, conflict) => explainConflict(commit, conflict, { reader, registry }),
     onDurable: () => subscriptions.notify(),
@@ -219,7 +269,7 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
     },
     asOf: (when) => asOf(when, reader, pipeline),
     health: () => health(kv, pipeline, closing !== undefined),
-    stats: () => ({ commits: pipeline.stats(), storage: kv.stats() }),
+    stats: () => ({ commits: pipeline.stats(), storage: kv.stats(), objectStore: kv.objectStoreStats?.() }),
     close: () => {
       closing ??= close(parts);
       return closing;
