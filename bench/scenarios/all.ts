@@ -5,6 +5,7 @@ import { append } from "./append.ts";
 import { appendExisting } from "./append-existing.ts";
 import { coldOpen } from "./cold-open.ts";
 import { importEvents } from "./import.ts";
+import { linger } from "./linger.ts";
 import { memory } from "./memory.ts";
 import { payloadEncoding } from "./payload-encoding.ts";
 import { replay } from "./replay.ts";
@@ -17,6 +18,7 @@ export const scenarios: readonly Scenario[] = [
   replay,
   subscribeLag,
   coldOpen,
+  linger,
   memory,
   payloadEncoding,
 ];
