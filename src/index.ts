@@ -17,6 +17,17 @@ export {
   type WriteOutcome,
   WriterFencedError,
 } from "./errors.ts";
+export {
+  type CostEstimate,
+  type CostProjection,
+  estimateCost,
+  type MonthlyRequests,
+  type ObjectStorePrices,
+  type PlannedLoad,
+  projectCost,
+  s3StandardPrices,
+  storageCost,
+} from "./kv/cost.ts";
 export type { DiskCacheOptions } from "./kv/disk-cache.ts";
 export type { KvStats } from "./kv/kv.ts";
 export type { S3Options } from "./kv/object-store.ts";

@@ -117,15 +117,15 @@ function readCounters(metrics: readonly EngineMetric[]): EngineCounters {
  * LIST and a GET. A round of the garbage collector looks 8 times and lists three folders more; in two of its four parts
  * it also reads the manifest of each checkpoint that is alive, and each compaction leaves one for 15 minutes.
  */
-const looksPerGarbageRound = 8;
-const listingsPerGarbageRound = 11;
+export const looksPerGarbageRound: number = 8;
+export const listingsPerGarbageRound: number = 11;
 const checkpointReadsPerGarbageRound = 2;
 const checkpointLifeMs = 15 * 60_000;
 /** A merge writes its state three times, the manifest twice and, as a rule, one table; it looks twice. */
-const putsPerCompaction = 6;
+export const putsPerCompaction: number = 6;
 const looksPerCompaction = 2;
 /** It reads each of its tables, six on average, in two parts or more. */
-const getsPerCompaction = 12;
+export const getsPerCompaction: number = 12;
 const compactionFetchBytes = 4 * 1024 * 1024;
 /** Opening lists the WAL twice on top of its looks. */
 const listingsAtOpening = 2;
