@@ -45,16 +45,23 @@ export const scanOptions: Readonly<Record<ScanPurpose, ScanOptions>> = {
   lookup: { ...readOptions, cache_blocks: true, read_ahead_bytes: 1, max_fetch_tasks: 1, order: "Ascending" },
 };
 
+function settingAt(settings: unknown, path: string): unknown {
+  return path
+    .split(".")
+    .reduce<unknown>((at, key) => (typeof at === "object" && at !== null ? Reflect.get(at, key) : undefined), settings);
+}
+
 /** The default settings with `wanted` put over them, by dotted path; throws where the engine did not take one. */
 export function nativeSettings(wanted: Readonly<Record<string, unknown>>): Settings {
   const settings = Settings.default();
+  const before: unknown = JSON.parse(settings.to_json_string());
   for (const [path, value] of Object.entries(wanted)) settings.set(path, JSON.stringify(value));
-  const actual: unknown = JSON.parse(settings.to_json_string());
+  const after: unknown = JSON.parse(settings.to_json_string());
   for (const [path, value] of Object.entries(wanted)) {
-    const found = path
-      .split(".")
-      .reduce<unknown>((at, key) => (typeof at === "object" && at !== null ? Reflect.get(at, key) : undefined), actual);
-    if (!sameSetting(value, found)) throw new InternalError(`The engine did not take the setting ${path}`);
+    const found = settingAt(after, path);
+    // Some settings are left out where they are null: then it was there before, and is gone.
+    const removed = value === null && found === undefined && settingAt(before, path) !== undefined;
+    if (!removed && !sameSetting(value, found)) throw new InternalError(`The engine did not take the setting ${path}`);
   }
   return settings;
 }

@@ -110,6 +110,8 @@ export async function openEventStore<const Definitions extends EventDefinitions 
   const given = checkOptions(options, optionNames);
   const location = parseStoreUrl(given.url);
   checkOptions(given.s3, s3OptionNames, "s3");
+  checkOptions(given.cache, ["folder", "maxBytes"], "cache");
+  if (options.cache !== undefined) checkDiskCache(options.cache);
   const settings = checkSettings(options);
   const kv =
     location.kind === "memory" ? openMemoryKv() : await openSlateKv(storageOptions(location, options, settings));
@@ -122,8 +124,6 @@ function storageOptions(
   { s3 = {}, storage, cache }: OpenOptions<EventDefinitions>,
   { clock }: Settings,
 ): SlateKvOptions {
-  checkOptions(cache, ["folder", "maxBytes"], "cache");
-  if (cache !== undefined) checkDiskCache(cache);
   return {
     location,
     s3,

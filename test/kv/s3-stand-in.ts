@@ -34,6 +34,8 @@ export interface S3StandIn extends AsyncDisposable {
   freeze(): void;
   thaw(): void;
   keys(): readonly string[];
+  /** Removes all objects, as somebody does who begins anew. */
+  clear(): void;
 }
 
 const bucket = "stand-in";
@@ -60,6 +62,10 @@ class Objects {
 
   keys(): readonly string[] {
     return [...this.#objects.keys()].sort();
+  }
+
+  clear(): void {
+    this.#objects.clear();
   }
 
   list(query: URLSearchParams): Response {
@@ -178,6 +184,7 @@ export function startS3StandIn(): S3StandIn {
     location: { kind: "s3", url: `s3://${bucket}/store`, bucket, prefix: "store" },
     requests,
     keys: () => objects.keys(),
+    clear: () => objects.clear(),
     intercept: (given) => {
       interceptor = given;
     },
