@@ -38,9 +38,9 @@ export const costCommand: Command = {
   name: "cost",
   summary: "Say what a store costs a month",
   positionals: [],
-  options: [...storeOptions.filter(({ name }) => name !== "create-bucket"), ...ownOptions],
+  options: [...storeOptions, ...ownOptions],
   notes: [
-    "With --url the objects of the store are listed, one request for 1,000 of them, and their sizes priced. The store is not opened. The requests are those of the planned load, by what the engine was measured to do for each step, or with --stats those that a service has counted, taken to a month. A month has 30 days. Transfer is not in it; within a region it is free.",
+    "With --url the objects of the store are listed, one request for 1,000 of them, and their sizes priced. The store is not opened, so no writer is fenced. The requests are those of the planned load, by what the engine was measured to do for each step, or with --stats those that a service has counted, taken to a month. A month has 30 days. Transfer is not in it; within a region it is free.",
   ],
   examples: [
     "strata cost --appends-per-second 50 --commit-linger-ms 20 --replicas 1",

@@ -6,6 +6,7 @@
 import {
   getsPerCompaction,
   listingsPerGarbageRound,
+  looksPerCompaction,
   looksPerGarbageRound,
   type ObjectStoreStats,
   putsPerCompaction,
@@ -187,7 +188,8 @@ export function projectCost(load: PlannedLoad, prices: ObjectStorePrices = s3Sta
     upkeep: monthly(
       {
         puts: 2 * flushes + putsPerCompaction * merges,
-        gets: getsPerCompaction * merges,
+        gets: (getsPerCompaction + looksPerCompaction) * merges,
+        lists: looksPerCompaction * merges,
         deletes: groups + 2 * flushes,
       },
       prices,

@@ -121,9 +121,9 @@ export const looksPerGarbageRound: number = 8;
 export const listingsPerGarbageRound: number = 11;
 const checkpointReadsPerGarbageRound = 2;
 const checkpointLifeMs = 15 * 60_000;
-/** A merge writes its state three times, the manifest twice and, as a rule, one table; it looks twice. */
+/** A merge writes its state three times, the manifest twice and, as a rule, one table; with the flushes that led to it, it looks seven times. */
 export const putsPerCompaction: number = 6;
-const looksPerCompaction = 2;
+export const looksPerCompaction: number = 7;
 /** It reads each of its tables, six on average, in two parts or more. */
 export const getsPerCompaction: number = 12;
 const compactionFetchBytes = 4 * 1024 * 1024;

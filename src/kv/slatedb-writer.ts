@@ -47,6 +47,12 @@ export interface SlateWriterOptions {
   readonly cache: DiskCache | undefined;
 }
 
+/** Damage, a call that the engine would not take, or what its cache says of itself: a size that is not the object's. */
+function mayBeOfCache(error: unknown): boolean {
+  if (error instanceof StorageCorruptError || error instanceof InternalError) return true;
+  return error instanceof StorageUnavailableError && String(error.cause).includes("cached_object_store");
+}
+
 export class SlateWriter implements KeyValueStore, ReadHost {
   readonly url: string;
   readonly #db: NativeDatabase;
@@ -181,8 +187,7 @@ export class SlateWriter implements KeyValueStore, ReadHost {
 
   /** What looks like damage may be damage of the disk cache alone: that is emptied, and the read can be tried again. */
   async #blameCache(error: unknown): Promise<unknown> {
-    const suspect = error instanceof StorageCorruptError || error instanceof InternalError;
-    if (!suspect || this.#cache === undefined || !(await this.#cache.emptyOnce())) return error;
+    if (!mayBeOfCache(error) || this.#cache === undefined || !(await this.#cache.emptyOnce())) return error;
     const message = "What was read was damaged, so the disk cache was emptied and the read can be tried again";
     return new StorageUnavailableError(message, { cause: error });
   }

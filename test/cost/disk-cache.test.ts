@@ -8,6 +8,7 @@ import { openEventStore } from "../../src/index.ts";
 import { type DiskCacheOptions, diskCacheBytesMin } from "../../src/kv/disk-cache.ts";
 import type { KeyValueStore, KvRow } from "../../src/kv/kv.ts";
 import { openSlateKv } from "../../src/kv/slatedb-kv.ts";
+import type { SlateTuning } from "../../src/kv/slatedb-settings.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { type S3StandIn, startS3StandIn } from "../kv/s3-stand-in.ts";
 import { bytes, drain, failureOf, noise, put, standInCredentials, temporaryFolder, until } from "../kv/stores.ts";
@@ -17,10 +18,20 @@ setDefaultTimeout(60_000);
 
 const maxBytes = 64 * 1024 * 1024;
 
-function openCached(standIn: S3StandIn, cache?: DiskCacheOptions): Promise<KeyValueStore> {
+function openCached(
+  standIn: S3StandIn,
+  cache?: DiskCacheOptions,
+  own: Partial<SlateTuning> = {},
+): Promise<KeyValueStore> {
   const s3 = { endpoint: standIn.endpoint, ...standInCredentials };
-  const tuning = { closeTimeoutMs: 2_000 };
+  const tuning = { closeTimeoutMs: 2_000, ...own };
   return openSlateKv({ location: standIn.location, s3, clock: systemClock, tuning, ...(cache && { cache }) });
+}
+
+/** Whether the manifests have been listed five times from now on. */
+function looks(standIn: S3StandIn): () => boolean {
+  const from = standIn.requests.length;
+  return () => standIn.requests.slice(from).filter(({ key }) => key === "").length >= 5;
 }
 
 function tableReads(standIn: S3StandIn, from: number): number {
@@ -106,11 +117,31 @@ describe("The disk cache", () => {
     nothing: (path) => truncate(path, 0),
   };
 
-  for (const [what, damage] of Object.entries(damages)) {
-    for (const [kind, name] of [
-      ["parts", /compacted.*_part/],
-      ["heads", /compacted.*_head$/],
-    ] as const) {
+  const headDamages: typeof damages = {
+    ...damages,
+    "a smaller size": async (path) => {
+      const content = await readFile(path, "utf8");
+      await writeFile(
+        path,
+        content.replace(/"size":(\d+)/, (_found, size) => `"size":${Math.floor(Number(size) / 3)}`),
+      );
+      expect(await readFile(path, "utf8")).not.toBe(content);
+    },
+    "a larger size": async (path) => {
+      const content = await readFile(path, "utf8");
+      await writeFile(
+        path,
+        content.replace(/"size":(\d+)/, (_found, size) => `"size":${Number(size) * 3}`),
+      );
+      expect(await readFile(path, "utf8")).not.toBe(content);
+    },
+  };
+
+  for (const [kind, name, kinds] of [
+    ["parts", /compacted.*_part/, damages],
+    ["heads", /compacted.*_head$/, headDamages],
+  ] as const) {
+    for (const [what, damage] of Object.entries(kinds)) {
       test(`gives no wrong data where its ${kind} hold ${what}, and is whole again after it`, async () => {
         await using standIn = startS3StandIn();
         await using folder = await temporaryFolder();
@@ -175,19 +206,28 @@ describe("The disk cache", () => {
     await using folder = await temporaryFolder();
     const cache = { folder: folder.directory, maxBytes };
     await using standIn = startS3StandIn();
-    const old = await openCached(standIn, cache);
-    await old.write([put("which", "old")]);
+    const flushed = { manifestPollMs: 20, memtableFlushGroups: 1, memtableFlushSpacingMs: 0 };
+    const old = await openCached(standIn, cache, flushed);
+    for (let flush = 0; flush < 5; flush += 1) {
+      await old.write([put("which", "old"), put(`old-${flush}`, noise(100))]);
+      await until("it looks at its manifest", looks(standIn));
+    }
     await old.close();
-    const reopened = await openCached(standIn, cache);
+    const reopened = await openCached(standIn, cache, flushed);
+    await until("it looks at its manifest", looks(standIn));
     expect(await reopened.get(bytes("which"))).toEqual(bytes("old"));
     await reopened.close();
     expect(await filesOf(folder.directory, /\/manifest\//)).not.toEqual([]);
     standIn.clear();
-    const fresh = await openCached(standIn, cache);
-    expect(await fresh.get(bytes("which"))).toBeUndefined();
+    const fresh = await openCached(standIn, cache, flushed);
     await fresh.write([put("which", "new")]);
+    await until("it looks at its manifest", looks(standIn));
+    expect(fresh.status().state).toBe("open");
     expect(await fresh.get(bytes("which"))).toEqual(bytes("new"));
     await fresh.close();
+    const again = await openCached(standIn, cache);
+    expect((await drain(await again.scan({ start: bytes("a") }, "lookup"))).length).toBe(1);
+    await again.close();
   });
 
   test("is refused where its folder cannot be made or written to, and for bounds that make no sense", async () => {
