@@ -151,7 +151,8 @@ function profileOf(given: unknown): StorageProfile {
   throw new InvalidArgumentError("storage", `must be "low-latency" or "low-cost", not ${printable(given)}`);
 }
 
-function lingerOf(given: unknown, clock: Clock): Linger {
+function lingerOf(asked: unknown, profile: StorageProfile, clock: Clock): Linger {
+  const given = asked === undefined ? lingerDefaults[profile] : asked;
   if (given === "adaptive") return new AdaptiveLinger(clock);
   if (typeof given === "string") {
     throw new InvalidArgumentError("commitLingerMs", `must be a number or "adaptive", not ${printable(given)}`);
@@ -173,10 +174,7 @@ function checkSettings(options: Omit<OpenOptions<EventDefinitions>, "url">): Set
     registry: new EventRegistry(checkDefinitions(options.events), ids),
     clock: options.clock ?? systemClock,
     ids,
-    linger: lingerOf(
-      options.commitLingerMs ?? lingerDefaults[profileOf(options.storage)],
-      options.clock ?? systemClock,
-    ),
+    linger: lingerOf(options.commitLingerMs, profileOf(options.storage), options.clock ?? systemClock),
     timeoutMs,
     idempotencyWindowMs:
       checkInteger(options.idempotencyWindowMs, "idempotencyWindowMs", 1) ?? idempotencyWindowMsDefault,
