@@ -6,6 +6,7 @@
 import {
   getsPerCompaction,
   listingsPerGarbageRound,
+  listPageObjects,
   looksPerCompaction,
   looksPerGarbageRound,
   type ObjectStoreStats,
@@ -151,7 +152,6 @@ function groupsPerSecond(rate: number, lingerMs: number | "adaptive", putMs: num
   return 1 / ((putMs + waits) / 1_000 + Math.exp(-perPut) / rate);
 }
 
-const listPageObjects = 1_000;
 /** A replica that finds a new WAL object asks for its size and, in four parts, for its content. */
 const requestsPerFollowedGroup = 5;
 /** Compactions leave a checkpoint for 15 minutes, during which WAL objects stay. */

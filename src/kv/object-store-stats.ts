@@ -32,10 +32,10 @@ export type RequestPurpose =
 
 /**
  * What an open store has asked of its object storage since it began to open. On a folder the requests are calls of the file
- * system, and cost nothing. Not in it: the few requests before the engine opens, which check the bucket.
+ * system, and cost nothing. Not in it: the request that looks at the bucket before, and those for objects beside the database.
  */
 export interface ObjectStoreStats {
-  /** Since the engine was open. */
+  /** From when the engine was open until now, or until the store was closed. */
   readonly uptimeMs: number;
   /**
    * All requests. PUTs, GETs, HEADs and DELETEs are counted, each attempt of the engine by itself; attempts that its S3
@@ -79,6 +79,7 @@ interface EngineCounters {
   readonly walFlushes: number;
   readonly memtableFlushes: number;
   readonly manifestsDeleted: number;
+  readonly walDeleted: number;
   readonly flushedBytes: number;
   readonly compactedBytes: number;
 }
@@ -107,6 +108,7 @@ function readCounters(metrics: readonly EngineMetric[]): EngineCounters {
     walFlushes: sum("db.wal_buffer_flushes"),
     memtableFlushes: sum("db.immutable_memtable_flushes"),
     manifestsDeleted: sum("gc.deleted_count", "resource", ["manifest"]),
+    walDeleted: sum("gc.deleted_count", "resource", ["wal"]),
     flushedBytes: sum("db.l0_flush_bytes"),
     compactedBytes: sum("compactor.bytes_compacted"),
   };
@@ -127,6 +129,8 @@ export const looksPerCompaction: number = 7;
 /** It reads each of its tables, six on average, in two parts or more. */
 export const getsPerCompaction: number = 12;
 const compactionFetchBytes = 4 * 1024 * 1024;
+/** A listing is one request for each of its pages. */
+export const listPageObjects: number = 1_000;
 /** Opening lists the WAL twice on top of its looks. */
 const listingsAtOpening = 2;
 
@@ -174,7 +178,9 @@ function byPurpose({ opened, now, uptimeMs, tuning, diskCache }: Derivation): Re
   const tableGets = allGets - garbageGets - pollGets;
   const mergedParts = compactions * getsPerCompaction + since("compactedBytes") / compactionFetchBytes;
   const compactionGets = Math.min(tableGets, compactions < 1 ? 0 : mergedParts);
-  const garbageLists = rounds * listingsPerGarbageRound + manifestDeletes;
+  // One of the listings is of the WAL, in pages. Until the first of its objects is deleted, it grows from nothing.
+  const walObjects = Math.max(0, since("walFlushes") - since("walDeleted")) / (since("walDeleted") > 0 ? 1 : 2);
+  const garbageLists = rounds * (listingsPerGarbageRound + Math.floor(walObjects / listPageObjects)) + manifestDeletes;
   return {
     opening: {
       puts: opened.puts,
@@ -209,6 +215,7 @@ export class RequestMeter {
   readonly #options: RequestMeterOptions;
   readonly #opened: EngineCounters;
   readonly #openedMs: number;
+  #stoppedMs: number | undefined;
 
   constructor(options: RequestMeterOptions) {
     this.#options = options;
@@ -216,11 +223,16 @@ export class RequestMeter {
     this.#openedMs = options.clock.monotonic();
   }
 
+  /** The database is closed: nothing is polled any more. */
+  stop(): void {
+    this.#stoppedMs ??= this.#options.clock.monotonic();
+  }
+
   /** `rowBytes`: keys and values written since it was made. */
   read(rowBytes: number): ObjectStoreStats {
     const { metrics, tuning, clock, diskCache } = this.#options;
     const now = readCounters(metrics());
-    const uptimeMs = clock.monotonic() - this.#openedMs;
+    const uptimeMs = (this.#stoppedMs ?? clock.monotonic()) - this.#openedMs;
     const purposes = byPurpose({ opened: this.#opened, now, uptimeMs, tuning, diskCache });
     const total = Object.values(purposes).reduce(add, none);
     return {

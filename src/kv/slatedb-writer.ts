@@ -311,6 +311,7 @@ export class SlateWriter implements KeyValueStore, ReadHost {
     try {
       if (this.#failure === undefined) await withDeadline(this.#settle(), closeTimeoutMs, "Flushing the memtable");
       await withDeadline(this.#db.shutdown(), closeTimeoutMs, "Closing the engine");
+      this.#meter.stop();
       // Its caches may hold hundreds of megabytes, of which the collector of this language knows nothing.
       this.#db.dispose();
     } catch (cause) {
