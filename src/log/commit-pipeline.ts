@@ -228,10 +228,8 @@ export class CommitPipeline {
         const { linger } = this.#options;
         await linger.wait(() => this.#queue.length, this.#closing.signal);
         this.#inFlight = this.#cutGroup();
-        const left = this.#queue.length;
-        linger.groupStarted();
+        linger.groupStarted(this.#queue.length);
         await this.#commitGroup(this.#inFlight);
-        linger.groupEnded(Math.max(0, this.#queue.length - left));
         this.#inFlight = [];
         this.#stalled = false;
       }
@@ -281,6 +279,8 @@ export class CommitPipeline {
         writing = true;
         await this.#write(judge, rows, swept);
       }
+      // Before anybody is answered: who comes back with the next append has not come by himself.
+      this.#options.linger.groupStored(this.#queue.length);
       this.#announce(verdicts);
     } catch (error) {
       const failure = asStoreError(error, writing ? "unknown" : "not-applied");

@@ -16,10 +16,10 @@ import { pause } from "../runtime/deadline.ts";
 export interface Linger {
   /** Resolves when the group should be cut; `queued` tells how many commits wait by then, `signal` ends the waiting. */
   wait(queued: () => number, signal: AbortSignal): Promise<void>;
-  /** A group is cut and goes to the storage. */
-  groupStarted(): void;
-  /** It has settled, and so many commits have arrived meanwhile. */
-  groupEnded(arrived: number): void;
+  /** A group is cut and goes to the storage; so many commits are left. */
+  groupStarted(queued: number): void;
+  /** It is durable, nobody is answered yet, and so many commits wait by now. */
+  groupStored(queued: number): void;
 }
 
 /** Waits `lingerMs` before each group, and with 0 not at all. */
@@ -29,7 +29,7 @@ export function fixedLinger(lingerMs: number): Linger {
       if (lingerMs > 0) await pause(lingerMs, signal);
     },
     groupStarted: () => {},
-    groupEnded: () => {},
+    groupStored: () => {},
   };
 }
 
@@ -49,6 +49,7 @@ export class AdaptiveLinger implements Linger {
   readonly #clock: Clock;
   readonly #pause: typeof pause;
   #startedMs = 0;
+  #leftQueued = 0;
   #flushMs = 0;
   #arrivals = 0;
 
@@ -68,11 +69,14 @@ export class AdaptiveLinger implements Linger {
     }
   }
 
-  groupStarted(): void {
+  groupStarted(queued: number): void {
     this.#startedMs = this.#clock.monotonic();
+    this.#leftQueued = queued;
   }
 
-  groupEnded(arrived: number): void {
+  groupStored(queued: number): void {
+    // Fewer than before where some were given up meanwhile.
+    const arrived = Math.max(0, queued - this.#leftQueued);
     this.#flushMs += newest * (this.#clock.monotonic() - this.#startedMs - this.#flushMs);
     this.#arrivals += newest * (arrived - this.#arrivals);
   }

@@ -94,6 +94,29 @@ test("An adaptive linger waits where commits kept arriving, so that those just b
   expect(await groupsOfLatecomers("adaptive")).toBe(1);
 });
 
+test("An adaptive linger does not wait for appenders that all wait for their answers", async () => {
+  const clock = new TurnedClock();
+  const { gate, store } = await gated({ commitLingerMs: "adaptive", clock });
+  gate.shut();
+  const rounds = 10;
+  const work = async (name: string): Promise<void> => {
+    for (let round = 0; round < rounds; round += 1) await store.append(name, [event()], any);
+  };
+  const working = Array.from({ length: 50 }, (_, worker) => work(`a-${worker}`));
+  await until(() => gate.waiting() === 1);
+  for (let round = 1; round < rounds; round += 1) {
+    clock.advance(200);
+    gate.release();
+    // Nobody else would come: the next group stands at the gate within a few turns, without a timer.
+    for (let turn = 0; turn < 10; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+    expect(gate.waiting()).toBe(1);
+  }
+  gate.open();
+  await Promise.all(working);
+  expect(store.stats().commits.groups).toBe(rounds);
+  await store.close();
+});
+
 test("A conflict that rests on an append in flight is told only when that is durable", async () => {
   const { gate, store } = await gated();
   gate.shut();

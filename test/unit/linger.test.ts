@@ -36,9 +36,9 @@ class Load {
     this.waitsMs.push(this.clock.monotonic() - before);
     const taken = this.queued;
     this.queued = 0;
-    this.linger.groupStarted();
+    this.linger.groupStarted(0);
     this.pass(flushMs);
-    this.linger.groupEnded(this.queued);
+    this.linger.groupStored(this.queued);
     return taken;
   }
 }
