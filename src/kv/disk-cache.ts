@@ -11,7 +11,10 @@ import { InvalidArgumentError, printable } from "../errors.ts";
 import { databaseFolder, type S3Options, type StoreLocation } from "./object-store.ts";
 import { endpointOf } from "./s3-client.ts";
 
-/** Where to keep what was read from a bucket, and how much of it. */
+/**
+ * Where to keep what was read from a bucket, and how much of it. Damage in it is found by the engine's checksums: the tables in it
+ * are thrown away, a read of single rows is repeated by itself, and a scan fails once as `storage-unavailable`.
+ */
 export interface DiskCacheOptions {
   /** An absolute path; made where it is not there. It may hold the caches of several stores. Local disks only. */
   readonly folder: string;

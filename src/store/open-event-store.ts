@@ -34,15 +34,16 @@ export interface OpenOptions<Definitions extends EventDefinitions = never> {
   /** How to reach a bucket; what is missing comes from `AWS_*`, then from profiles and roles. */
   readonly s3?: S3Options;
   /**
-   * What a store on a bucket is tuned for. `"low-latency"` looks often for what to do, `"low-cost"` seldom, which makes an idle
-   * store cheap and lets `commitLingerMs` be `"adaptive"` where it is not given. Default: `"low-latency"`. Else it changes nothing.
+   * What a store on a bucket is tuned for. `"low-latency"` polls every few seconds, `"low-cost"` every 30: an idle store then costs a
+   * quarter. It also makes `"adaptive"` the default of `commitLingerMs`, on every kind of storage. Default: `"low-latency"`.
    */
   readonly storage?: StorageProfile;
-  /** Keeps what was read from a bucket on a local disk as well, across restarts. Default: in memory only. */
+  /** Keeps what was read from a bucket on a local disk as well, across restarts; buckets only. Default: in memory only. */
   readonly cache?: DiskCacheOptions;
   /**
    * How long a commit waits for others to share its group, which is one PUT: 0 to 10,000 ms, each time; or `"adaptive"`, only
-   * while commits keep arriving, up to as long as the storage takes for a group, at most 25 ms. Default: 0, the least latency; `"adaptive"` with `storage: "low-cost"`.
+   * while commits keep arriving, up to as long as the storage takes for a group, at most 25 ms. Default: 0, the least
+   * latency; with `storage: "low-cost"`, `"adaptive"`.
    */
   readonly commitLingerMs?: number | "adaptive";
   /** How long a commit may take before its caller is told `storage-unavailable`. Default: 30,000 ms. */

@@ -77,18 +77,18 @@ describe("What a planned load costs", () => {
     expect(projectCost({ appendsPerSecond: 0 }).groupsPerSecond).toBe(0);
   });
 
-  test("has as many groups as the bench measured on a storage that takes 10 ms, within a third", () => {
+  test("has as many groups as the bench measured on a storage that takes 10 ms, within a fifth", () => {
     // `bun run bench linger`: PUTs for 1,000 commits, taken to a second.
     const measured = [
-      { rate: 500, lingerMs: 0, groups: 93.5 },
-      { rate: 2_000, lingerMs: 0, groups: 84.6 },
-      { rate: 500, lingerMs: 5, groups: 60.5 },
-      { rate: 2_000, lingerMs: 5, groups: 47.4 },
-      { rate: 500, lingerMs: "adaptive", groups: 35.5 },
+      { rate: 500, lingerMs: 0, groups: 83.3 },
+      { rate: 2_000, lingerMs: 0, groups: 81.3 },
+      { rate: 500, lingerMs: 5, groups: 54.3 },
+      { rate: 2_000, lingerMs: 5, groups: 58.0 },
+      { rate: 500, lingerMs: "adaptive", groups: 46.0 },
     ] as const;
     for (const { rate, lingerMs, groups } of measured) {
       const planned = projectCost({ appendsPerSecond: rate, lingerMs, putMs: 11 }).groupsPerSecond;
-      expect(Math.abs(planned - groups) / groups).toBeLessThan(0.34);
+      expect(Math.abs(planned - groups) / groups).toBeLessThan(0.2);
     }
   });
 

@@ -95,6 +95,17 @@ describe("The disk cache", () => {
     await without.close();
   });
 
+  test("lets hundreds of cold reads be under way at once", async () => {
+    await using standIn = startS3StandIn();
+    await using folder = await temporaryFolder();
+    await fill(standIn, 2_048);
+    const kv = await openCached(standIn, { folder: folder.directory, maxBytes });
+    const keys = Array.from({ length: 2_048 }, (_, row) => bytes(key(row)));
+    const found = await Promise.all([0, 512, 1_024, 1_536].map((from) => kv.getMany(keys.slice(from, from + 512))));
+    expect(found.flat().filter((value) => value?.length === 4_096).length).toBe(2_048);
+    await kv.close();
+  });
+
   test("stays within its bound, whatever is read", async () => {
     await using standIn = startS3StandIn();
     await using folder = await temporaryFolder();
