@@ -46,8 +46,22 @@ export {
   WriterActiveError,
   WriterFencedError,
 } from "./errors.ts";
+export {
+  type CostEstimate,
+  type CostProjection,
+  estimateCost,
+  type MonthlyRequests,
+  type ObjectStorePrices,
+  type PlannedLoad,
+  projectCost,
+  s3StandardPrices,
+  storageCost,
+} from "./kv/cost.ts";
+export type { DiskCacheOptions } from "./kv/disk-cache.ts";
 export type { KvReaderStats, KvStats } from "./kv/kv.ts";
 export type { S3Options } from "./kv/object-store.ts";
+export type { ObjectStoreStats, RequestCounts, RequestPurpose } from "./kv/object-store-stats.ts";
+export type { StorageProfile } from "./kv/slatedb-settings.ts";
 export type {
   AppendOptions,
   AppendResult,

@@ -6,6 +6,7 @@ import { appendExisting } from "./append-existing.ts";
 import { coldOpen } from "./cold-open.ts";
 import { execute } from "./execute.ts";
 import { importEvents } from "./import.ts";
+import { linger } from "./linger.ts";
 import { memory } from "./memory.ts";
 import { payloadEncoding } from "./payload-encoding.ts";
 import { replay } from "./replay.ts";
@@ -23,6 +24,7 @@ export const scenarios: readonly Scenario[] = [
   replicaLag,
   coldOpen,
   takeover,
+  linger,
   memory,
   payloadEncoding,
 ];

@@ -5,6 +5,7 @@ import { version } from "../../package.json";
 import { printable } from "../errors.ts";
 import { parseArguments } from "./arguments.ts";
 import type { Command } from "./command.ts";
+import { costCommand } from "./cost.ts";
 import { exportCommand } from "./export.ts";
 import { type ExitCode, exitCodeOf, exitCodes, firstError, OutputClosed, sentenceOf, usageFailure } from "./failure.ts";
 import { commandHelp, overallHelp } from "./help.ts";
@@ -23,6 +24,7 @@ const commands: readonly Command[] = [
   streamsCommand,
   statsCommand,
   writerCommand,
+  costCommand,
 ];
 
 function findCommand(name: string): Command {

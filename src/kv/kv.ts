@@ -5,6 +5,7 @@
  */
 
 import { type EventStoreError, InternalError, type WriteOutcome } from "../errors.ts";
+import type { ObjectStoreStats } from "./object-store-stats.ts";
 
 /** Keys have 1 to this many bytes; values, up to 4 GB, may be empty. */
 const keyBytesMax = 65_535;
@@ -93,6 +94,8 @@ export interface KeyValueStore extends KvReader, AsyncDisposable {
   snapshot(): Promise<KvSnapshot>;
   status(): KvStatus;
   stats(): KvStats;
+  /** What it has asked of its object storage; adapters without one do not have it. */
+  objectStoreStats?(): ObjectStoreStats;
   /** Resolves when everything written is durable and a cold open has little to replay. Idempotent. */
   close(): Promise<void>;
 }

@@ -8,6 +8,7 @@ import {
   DbBuilder,
   type DbReader,
   type DbSnapshot,
+  type DefaultMetricsRecorder,
   type ReadOptions,
   type ScanOptions,
   Settings,
@@ -22,6 +23,7 @@ export {
   type DbReader as NativeReader,
   DbReaderBuilder as NativeReaderBuilder,
   type DbSnapshot as NativeSnapshot,
+  DefaultMetricsRecorder as NativeMetrics,
   ObjectStore as NativeObjectStore,
   WriteBatch as NativeBatch,
 } from "@slatedb/uniffi";
@@ -43,16 +45,23 @@ export const scanOptions: Readonly<Record<ScanPurpose, ScanOptions>> = {
   lookup: { ...readOptions, cache_blocks: true, read_ahead_bytes: 1, max_fetch_tasks: 1, order: "Ascending" },
 };
 
+function settingAt(settings: unknown, path: string): unknown {
+  return path
+    .split(".")
+    .reduce<unknown>((at, key) => (typeof at === "object" && at !== null ? Reflect.get(at, key) : undefined), settings);
+}
+
 /** The default settings with `wanted` put over them, by dotted path; throws where the engine did not take one. */
 export function nativeSettings(wanted: Readonly<Record<string, unknown>>): Settings {
   const settings = Settings.default();
+  const before: unknown = JSON.parse(settings.to_json_string());
   for (const [path, value] of Object.entries(wanted)) settings.set(path, JSON.stringify(value));
-  const actual: unknown = JSON.parse(settings.to_json_string());
+  const after: unknown = JSON.parse(settings.to_json_string());
   for (const [path, value] of Object.entries(wanted)) {
-    const found = path
-      .split(".")
-      .reduce<unknown>((at, key) => (typeof at === "object" && at !== null ? Reflect.get(at, key) : undefined), actual);
-    if (!sameSetting(value, found)) throw new InternalError(`The engine did not take the setting ${path}`);
+    const found = settingAt(after, path);
+    // Some settings are left out where they are null: then it was there before, and is gone.
+    const removed = value === null && found === undefined && settingAt(before, path) !== undefined;
+    if (!removed && !sameSetting(value, found)) throw new InternalError(`The engine did not take the setting ${path}`);
   }
   return settings;
 }
@@ -62,9 +71,12 @@ export function databaseBuilder(
   path: string,
   store: ConstructorParameters<typeof DbBuilder>[1],
   settings: Readonly<Record<string, unknown>>,
+  metrics: DefaultMetricsRecorder,
 ): DbBuilder {
   const builder = new DbBuilder(path, store);
   builder.with_settings(nativeSettings(settings));
+  // The engine asks it for counters while it is built, and counts in native code from then on.
+  builder.with_metrics_recorder(metrics);
   builder.with_sst_block_size("Block16Kib");
   return builder;
 }

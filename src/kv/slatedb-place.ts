@@ -8,6 +8,8 @@ import { NativeObjectStore } from "./slatedb-binding.ts";
 export interface NativePlace {
   readonly store: NativeObjectStore;
   readonly path: string;
+  /** Where the bucket is, as it was found from options, environment and profile; empty where there is none. */
+  readonly bucketUrl: string;
   /** To be called once the engine is closed, and where it did not open. Idempotent. */
   release(): Promise<void>;
 }
@@ -15,12 +17,22 @@ export interface NativePlace {
 const releaseNothing = async (): Promise<void> => {};
 
 export function memoryPlace(): NativePlace {
-  return { store: NativeObjectStore.resolve("memory:///"), path: databaseFolder, release: releaseNothing };
+  return {
+    store: NativeObjectStore.resolve("memory:///"),
+    path: databaseFolder,
+    bucketUrl: "",
+    release: releaseNothing,
+  };
 }
 
 export function folderPlace(location: StoreLocation & { kind: "folder" }): NativePlace {
   const folder = location.directory.split("/").map(encodeURIComponent).join("/");
-  return { store: NativeObjectStore.resolve(`file://${folder}`), path: databaseFolder, release: releaseNothing };
+  return {
+    store: NativeObjectStore.resolve(`file://${folder}`),
+    path: databaseFolder,
+    bucketUrl: "",
+    release: releaseNothing,
+  };
 }
 
 /** `reuseConnections`: see the tuning of that name. */
@@ -32,5 +44,6 @@ export function bucketPlace(
   const variables = { ...environment, AWS_POOL_MAX_IDLE_PER_HOST: reuseConnections ? undefined : "0" };
   // Not `resolve`, which takes any variable of the environment (TOKEN, REGION) for a setting of S3. And no env file.
   const store = withNativeEnvironment(variables, () => NativeObjectStore.from_env("/dev/null"));
-  return { store, path: location.prefix === "" ? databaseFolder : `${location.prefix}/${databaseFolder}`, release };
+  const path = location.prefix === "" ? databaseFolder : `${location.prefix}/${databaseFolder}`;
+  return { store, path, bucketUrl: environment.AWS_ENDPOINT ?? "", release };
 }

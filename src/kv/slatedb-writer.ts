@@ -8,12 +8,14 @@ import {
   EventStoreError,
   InternalError,
   OverloadedError,
+  StorageCorruptError,
   StorageUnavailableError,
   StoreClosedError,
   type WriteOutcome,
 } from "../errors.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { withDeadline } from "../runtime/deadline.ts";
+import type { DiskCache } from "./disk-cache.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import {
   assertKeyFits,
@@ -27,6 +29,7 @@ import {
   type ScanPurpose,
 } from "./kv.ts";
 import { MemtableFlusher } from "./memtable-flusher.ts";
+import type { ObjectStoreStats, RequestMeter } from "./object-store-stats.ts";
 import { NativeBatch, type NativeDatabase, type NativeSnapshot } from "./slatedb-binding.ts";
 import { callError, closeError, closeReasonOf, errorOf, type Failure, failureFrom } from "./slatedb-errors.ts";
 import { type ReadHost, SlateReads } from "./slatedb-reads.ts";
@@ -34,6 +37,23 @@ import type { SlateTuning } from "./slatedb-settings.ts";
 import { SlateSnapshot } from "./slatedb-snapshot.ts";
 
 const heartbeatIntervalMs = 1_000;
+
+export interface SlateWriterOptions {
+  readonly url: string;
+  readonly db: NativeDatabase;
+  readonly tuning: SlateTuning;
+  readonly clock: Clock;
+  readonly meter: RequestMeter;
+  readonly cache: DiskCache | undefined;
+  /** Frees what the database is reached by; called when the engine has closed. */
+  readonly release: () => Promise<void>;
+}
+
+/** Damage, a call that the engine would not take, or what its cache says of itself: a size that is not the object's. */
+function mayBeOfCache(error: unknown): boolean {
+  if (error instanceof StorageCorruptError || error instanceof InternalError) return true;
+  return error instanceof StorageUnavailableError && String(error.cause).includes("cached_object_store");
+}
 
 export class SlateWriter implements KeyValueStore, ReadHost {
   readonly url: string;
@@ -43,6 +63,8 @@ export class SlateWriter implements KeyValueStore, ReadHost {
   readonly #heartbeat: Heartbeat;
   readonly #flusher: MemtableFlusher;
   readonly #reads: SlateReads;
+  readonly #meter: RequestMeter;
+  readonly #cache: DiskCache | undefined;
   readonly #pauseLimitMs: number;
   readonly #release: () => Promise<void>;
   /** Calls under way that a failure must wake: the engine itself would leave some of them waiting. */
@@ -53,10 +75,11 @@ export class SlateWriter implements KeyValueStore, ReadHost {
   #writing: Promise<unknown> | undefined;
   #stats = { writes: 0, rowsWritten: 0, bytesWritten: 0 };
 
-  /** `release` frees what the database is reached by; it is called when the engine has closed. */
-  constructor(url: string, db: NativeDatabase, tuning: SlateTuning, clock: Clock, release: () => Promise<void>) {
+  constructor({ url, db, tuning, clock, meter, cache, release }: SlateWriterOptions) {
     this.url = url;
     this.#release = release;
+    this.#meter = meter;
+    this.#cache = cache;
     this.#db = db;
     this.#tuning = tuning;
     this.#clock = clock;
@@ -110,7 +133,13 @@ export class SlateWriter implements KeyValueStore, ReadHost {
 
   async getMany(keys: readonly Uint8Array[]): Promise<readonly (Uint8Array | undefined)[]> {
     this.assertUsable();
-    return await this.#reads.getMany(this.#db, keys);
+    const wasEmptied = this.#cache?.emptied;
+    try {
+      return await this.#reads.getMany(this.#db, keys);
+    } catch (error) {
+      if (this.#cache?.emptied === wasEmptied) throw error;
+      return await this.#reads.getMany(this.#db, keys);
+    }
   }
 
   async scan(range: KvRange, purpose: ScanPurpose): Promise<KvCursor> {
@@ -132,6 +161,10 @@ export class SlateWriter implements KeyValueStore, ReadHost {
     return { ...this.#stats, ...this.#reads.stats(), memtableFlushes: this.#flusher.flushes };
   }
 
+  objectStoreStats(): ObjectStoreStats {
+    return this.#meter.read(this.#stats.bytesWritten);
+  }
+
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -148,8 +181,19 @@ export class SlateWriter implements KeyValueStore, ReadHost {
   }
 
   /** Puts the read deadline around a native call and maps its errors. */
-  read<T>(work: Promise<T>): Promise<T> {
-    return this.#call(work, this.#tuning.readTimeoutMs, undefined);
+  async read<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await this.#call(work, this.#tuning.readTimeoutMs, undefined);
+    } catch (error) {
+      throw await this.#blameCache(error);
+    }
+  }
+
+  /** What looks like damage may be damage of the disk cache alone: that is emptied, and the read can be tried again. */
+  async #blameCache(error: unknown): Promise<unknown> {
+    if (!mayBeOfCache(error) || this.#cache === undefined || !(await this.#cache.emptyOnce())) return error;
+    const message = "What was read was damaged, so the disk cache was emptied and the read can be tried again";
+    return new StorageUnavailableError(message, { cause: error });
   }
 
   assertUsable(outcome?: WriteOutcome): void {
@@ -271,6 +315,7 @@ export class SlateWriter implements KeyValueStore, ReadHost {
     try {
       if (this.#failure === undefined) await withDeadline(this.#settle(), closeTimeoutMs, "Flushing the memtable");
       await withDeadline(this.#db.shutdown(), closeTimeoutMs, "Closing the engine");
+      this.#meter.stop();
       // Its caches may hold hundreds of megabytes, of which the collector of this language knows nothing.
       this.#db.dispose();
     } catch (cause) {

@@ -15,13 +15,14 @@ import {
 import type { CommitRecord, LogEnd } from "../format/records.ts";
 import type { KeyValueStore, KvOperation } from "../kv/kv.ts";
 import type { Clock } from "../runtime/clock.ts";
-import { DeadlineExpired, pause, withDeadline } from "../runtime/deadline.ts";
+import { DeadlineExpired, withDeadline } from "../runtime/deadline.ts";
 import type { PreparedCommit } from "./commit.ts";
 import { assertUpperRows, type GroupDecoration, type GroupDecorator } from "./commit-extras.ts";
 import { type GroupRows, groupRows, hasRows, IndexWriter } from "./group-rows.ts";
 import type { IdempotencyKeys } from "./idempotency-keys.ts";
 import type { IndexReader } from "./index-reader.ts";
 import { type Conflict, GroupJudge, type Verdict } from "./judge.ts";
+import type { Linger } from "./linger.ts";
 import type { RecentLog } from "./recent-log.ts";
 import type { StreamHeads } from "./stream-heads.ts";
 import type { StreamNames } from "./stream-names.ts";
@@ -43,7 +44,7 @@ export interface CommitPipelineOptions {
   readonly index: IndexReader;
   readonly keys: IdempotencyKeys;
   readonly end: LogEnd;
-  readonly lingerMs: number;
+  readonly linger: Linger;
   readonly timeoutMs: number;
   /** Whether a commit in conflict repeats an earlier one (its result), or what to tell the caller. */
   readonly explain: (commit: PreparedCommit, conflict: Conflict) => Promise<CommitRecord | EventStoreError>;
@@ -234,8 +235,10 @@ export class CommitPipeline {
       while (this.#queue.length > 0) {
         // Lets everybody who was just answered come back with the next append before the group is cut.
         await new Promise<void>((resolve) => setImmediate(resolve));
-        if (this.#options.lingerMs > 0) await pause(this.#options.lingerMs, this.#closing.signal);
+        const { linger } = this.#options;
+        await linger.wait(() => this.#queue.length, this.#closing.signal);
         this.#inFlight = this.#cutGroup();
+        linger.groupStarted(this.#queue.length);
         await this.#commitGroup(this.#inFlight);
         this.#inFlight = [];
         this.#stalled = false;
@@ -290,6 +293,8 @@ export class CommitPipeline {
         await this.#write(judge, rows, swept);
         for (const decoration of decorations) decoration.durable();
       }
+      // Before anybody is answered: who comes back with the next append has not come by himself.
+      this.#options.linger.groupStored(this.#queue.length);
       this.#announce(verdicts);
     } catch (error) {
       const failure = asStoreError(error, writing ? "unknown" : "not-applied");

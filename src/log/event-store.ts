@@ -2,6 +2,7 @@
 
 import type { EventStoreError } from "../errors.ts";
 import type { KvStats } from "../kv/kv.ts";
+import type { ObjectStoreStats } from "../kv/object-store-stats.ts";
 import type {
   CategoryOf,
   EventDefinitions,
@@ -129,6 +130,8 @@ export interface LeaseHealth {
 export interface StoreStats {
   readonly commits: CommitStats;
   readonly storage: KvStats;
+  /** What was asked of the object storage, which is what a bucket bills; `undefined` for `memory:`. */
+  readonly objectStore: ObjectStoreStats | undefined;
 }
 
 /** The log of an open store: what `EventStore` has without the layers above it. */

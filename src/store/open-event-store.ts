@@ -24,7 +24,14 @@ import { frozenAt } from "./as-of.ts";
 import type { EventStore, EventStoreView } from "./event-store.ts";
 import { FencingWatch } from "./fencing-watch.ts";
 import type { Lease } from "./lease.ts";
-import { checkLocation, checkSettings, checkTakeover, type OpenOptions, type Settings } from "./open-options.ts";
+import {
+  checkLocation,
+  checkSettings,
+  checkStorage,
+  checkTakeover,
+  type OpenOptions,
+  type Settings,
+} from "./open-options.ts";
 import { recover } from "./recover.ts";
 import { buildCore, type CoreParts } from "./store-core.ts";
 import { takeLease } from "./take-lease.ts";
@@ -46,6 +53,7 @@ export async function openEventStore<const Definitions extends EventDefinitions 
   const location = checkLocation(options);
   const settings = checkSettings(options as Omit<OpenOptions<EventDefinitions>, "url">);
   const takeover = checkTakeover(options, location);
+  const storage = checkStorage(options as OpenOptions<EventDefinitions>);
   takeover.signal?.throwIfAborted();
   if (location.kind === "memory")
     return (await orClose(openMemoryKv(), (kv) => assemble<Definitions>(kv, settings))).store;
@@ -53,7 +61,7 @@ export async function openEventStore<const Definitions extends EventDefinitions 
   const s3 = options.s3 ?? {};
   const lease = await takeLease({ location, s3, takeover, clock });
   try {
-    const kv = await openSlateKv({ location, s3, clock });
+    const kv = await openSlateKv({ location, s3, clock, ...storage });
     return (await orClose(kv, () => assemble<Definitions>(kv, settings, lease))).store;
   } catch (error) {
     await lease.abandon();
@@ -120,7 +128,7 @@ async function assemble<Definitions extends EventDefinitions>(
     index: reader.index,
     keys,
     end,
-    lingerMs: settings.lingerMs,
+    linger: settings.linger,
     timeoutMs: settings.timeoutMs,
     explain: (commit, conflict) => explainConflict(commit, conflict, { reader, registry }),
     onDurable: () => subscriptions.notify(),
@@ -195,7 +203,7 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
     load: (decider, id) => deciders.load(decider, id).then(stateOf),
     snapshot: (decider, id) => deciders.snapshot(decider, id),
     health: () => health(parts, closing !== undefined),
-    stats: () => ({ commits: pipeline.stats(), storage: kv.stats() }),
+    stats: () => ({ commits: pipeline.stats(), storage: kv.stats(), objectStore: kv.objectStoreStats?.() }),
     close: () => {
       closing ??= close(parts);
       return closing;

@@ -2,9 +2,12 @@
 
 import { InvalidArgumentError, printable } from "../errors.ts";
 import { expiresAfterMsMax } from "../format/lease-record.ts";
+import { checkDiskCache, type DiskCacheOptions } from "../kv/disk-cache.ts";
 import { parseStoreUrl, type S3Options, type StoreLocation } from "../kv/object-store.ts";
+import { type StorageProfile, storageProfiles } from "../kv/slatedb-settings.ts";
 import { checkInteger, checkOptions, checkSignal } from "../log/arguments.ts";
 import { idempotencyWindowMsDefault } from "../log/idempotency-keys.ts";
+import { AdaptiveLinger, fixedLinger, type Linger } from "../log/linger.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
 import { type IdSource, systemIds } from "../runtime/ids.ts";
 import { type Random, systemRandom } from "../runtime/random.ts";
@@ -21,8 +24,19 @@ export interface OpenOptions<Definitions extends EventDefinitions = never> {
   readonly events?: readonly Definitions[];
   /** How to reach a bucket; what is missing comes from `AWS_*`, then from profiles and roles. Credentials that end are renewed. */
   readonly s3?: S3Options;
-  /** Waits so long for more commits to share a group: trades latency for fewer PUTs. Default: 0 ms, at most 10,000. */
-  readonly commitLingerMs?: number;
+  /**
+   * What a store on a bucket is tuned for. `"low-latency"` polls every few seconds, `"low-cost"` every 30: an idle store then costs a
+   * quarter. It also makes `"adaptive"` the default of `commitLingerMs`, on every kind of storage. Default: `"low-latency"`.
+   */
+  readonly storage?: StorageProfile;
+  /** Keeps what was read from a bucket on a local disk as well, across restarts; buckets only. Default: in memory only. */
+  readonly cache?: DiskCacheOptions;
+  /**
+   * How long a commit waits for others to share its group, which is one PUT: 0 to 10,000 ms, each time; or `"adaptive"`, only
+   * while commits keep arriving, up to as long as the storage takes for a group, at most 25 ms. Default: 0, the least
+   * latency; with `storage: "low-cost"`, `"adaptive"`.
+   */
+  readonly commitLingerMs?: number | "adaptive";
   /** How long a commit may take before its caller is told `storage-unavailable`. Default: 30,000 ms. */
   readonly commitTimeoutMs?: number;
   /** How long an `idempotencyKey` is remembered at least. Default: seven days. */
@@ -60,6 +74,8 @@ const optionNames = [
   "url",
   "events",
   "s3",
+  "storage",
+  "cache",
   "commitLingerMs",
   "commitTimeoutMs",
   "idempotencyWindowMs",
@@ -161,13 +177,42 @@ export function checkTakeover(
   return { takeover, timeoutMs, signal: checkSignal(options.signal), writerName, leaseIntervalMs };
 }
 
+const lingerDefaults = { "low-latency": 0, "low-cost": "adaptive" } as const;
+
+function profileOf(given: unknown): StorageProfile {
+  const profile = given === undefined ? "low-latency" : storageProfiles.find((known) => known === given);
+  if (profile !== undefined) return profile;
+  throw new InvalidArgumentError("storage", `must be "low-latency" or "low-cost", not ${printable(given)}`);
+}
+
+function lingerOf(asked: unknown, profile: StorageProfile, clock: Clock): Linger {
+  const given = asked === undefined ? lingerDefaults[profile] : asked;
+  if (given === "adaptive") return new AdaptiveLinger(clock);
+  if (typeof given === "string") {
+    throw new InvalidArgumentError("commitLingerMs", `must be a number or "adaptive", not ${printable(given)}`);
+  }
+  const lingerMs = checkInteger(given, "commitLingerMs", 0) ?? 0;
+  if (lingerMs <= commitLingerMsMax) return fixedLinger(lingerMs);
+  throw new InvalidArgumentError("commitLingerMs", `must be at most ${commitLingerMsMax}, not ${lingerMs}`);
+}
+
+/** How the engine is to deal with a bucket. Throws `invalid-argument` for a profile or a cache that cannot be. */
+export function checkStorage({ storage, cache }: OpenOptions<EventDefinitions>): {
+  readonly profile: StorageProfile;
+  readonly cache?: DiskCacheOptions;
+} {
+  checkOptions(cache, ["folder", "maxBytes"], "cache");
+  if (cache !== undefined) checkDiskCache(cache);
+  return { profile: profileOf(storage), ...(cache === undefined ? {} : { cache }) };
+}
+
 /** The options as they hold: checked, with their defaults. */
 export interface Settings {
   readonly registry: EventRegistry;
   readonly clock: Clock;
   readonly ids: IdSource;
   readonly random: Random;
-  readonly lingerMs: number;
+  readonly linger: Linger;
   readonly timeoutMs: number;
   readonly idempotencyWindowMs: number;
   readonly onError: (error: unknown) => void;
@@ -177,9 +222,6 @@ export interface Settings {
 /** Throws `invalid-argument` for the first option that cannot be. */
 export function checkSettings(options: Omit<OpenOptions<EventDefinitions>, "url">): Settings {
   const ids = options.ids ?? systemIds;
-  const lingerMs = checkInteger(options.commitLingerMs, "commitLingerMs", 0) ?? 0;
-  if (lingerMs > commitLingerMsMax)
-    throw new InvalidArgumentError("commitLingerMs", `must be at most ${commitLingerMsMax}, not ${lingerMs}`);
   const timeoutMs = checkInteger(options.commitTimeoutMs, "commitTimeoutMs", 1) ?? commitTimeoutMsDefault;
   if (timeoutMs > millisecondsMax)
     throw new InvalidArgumentError("commitTimeoutMs", `must be at most ${millisecondsMax}, not ${timeoutMs}`);
@@ -194,7 +236,7 @@ export function checkSettings(options: Omit<OpenOptions<EventDefinitions>, "url"
     clock: options.clock ?? systemClock,
     ids,
     random: options.random ?? systemRandom,
-    lingerMs,
+    linger: lingerOf(options.commitLingerMs, profileOf(options.storage), options.clock ?? systemClock),
     timeoutMs,
     idempotencyWindowMs:
       checkInteger(options.idempotencyWindowMs, "idempotencyWindowMs", 1) ?? idempotencyWindowMsDefault,

@@ -8,7 +8,7 @@ import { environment, line, mainScript, manyLines, strata, Workplace } from "./s
 
 setDefaultTimeout(60_000);
 
-const commands = ["import", "export", "read", "streams", "stats", "writer"];
+const commands = ["import", "export", "read", "streams", "stats", "writer", "cost"];
 
 describe("Help", () => {
   test("of the whole lists the commands, the exit codes and an example", async () => {
@@ -30,7 +30,7 @@ describe("Help", () => {
     );
     expect(stdout).toMatch(/^Exit codes:\n {2}0 [\s\S]* {2}1 [\s\S]* {2}2 [\s\S]* {2}3 [\s\S]* {2}4 /m);
     expect(stdout).toMatch(/^Examples?:\n {2}\S/m);
-    expect(stdout).toMatch(command === "import" ? /is\s+fenced/ : /is\s+not\s+disturbed/);
+    expect(stdout).toMatch(command === "import" ? /is\s+fenced/ : /is\s+(not\s+disturbed|fenced)/);
     for (const text of stdout.split("\n")) expect(text.length).toBeLessThanOrEqual(96);
     expect((await strata(["help", command])).stdout).toBe(stdout);
   });

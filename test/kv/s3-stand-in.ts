@@ -34,9 +34,14 @@ export interface S3StandIn extends AsyncDisposable {
   freeze(): void;
   thaw(): void;
   keys(): readonly string[];
+  /** Removes all objects, as somebody does who begins anew. */
+  clear(): void;
 }
 
 const bucket = "stand-in";
+
+/** The most keys that one listing names, as on S3. */
+const pageKeys = 1_000;
 
 function escapeXml(text: string): string {
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
@@ -62,23 +67,34 @@ class Objects {
     return [...this.#objects.keys()].sort();
   }
 
+  clear(): void {
+    this.#objects.clear();
+  }
+
   list(query: URLSearchParams): Response {
     const prefix = query.get("prefix") ?? "";
-    const after = query.get("start-after") ?? "";
+    const after = query.get("continuation-token") ?? query.get("start-after") ?? "";
     const delimiter = query.get("delimiter");
     const folders = new Set<string>();
     const entries: string[] = [];
+    let last = "";
+    let next: string | undefined;
     for (const key of this.keys()) {
       if (!key.startsWith(prefix) || key <= after) continue;
+      if (entries.length + folders.size === pageKeys) {
+        next = last;
+        break;
+      }
+      last = key;
       const cut = delimiter === null ? -1 : key.indexOf(delimiter, prefix.length);
       if (cut >= 0) folders.add(key.slice(0, cut + 1));
       else entries.push(this.#entry(key));
     }
     const common = [...folders].map((key) => `<CommonPrefixes><Prefix>${escapeXml(key)}</Prefix></CommonPrefixes>`);
-    const head = `<Name>${bucket}</Name><KeyCount>${entries.length + folders.size}</KeyCount><MaxKeys>1000000</MaxKeys>`;
-    return xml(
-      `<ListBucketResult>${head}<IsTruncated>false</IsTruncated>${entries.join("")}${common.join("")}</ListBucketResult>`,
-    );
+    const head = `<Name>${bucket}</Name><KeyCount>${entries.length + folders.size}</KeyCount><MaxKeys>${pageKeys}</MaxKeys>`;
+    const token = next === undefined ? "" : `<NextContinuationToken>${escapeXml(next)}</NextContinuationToken>`;
+    const more = `<IsTruncated>${next !== undefined}</IsTruncated>${token}`;
+    return xml(`<ListBucketResult>${head}${more}${entries.join("")}${common.join("")}</ListBucketResult>`);
   }
 
   #entry(key: string): string {
@@ -186,6 +202,7 @@ export function startS3StandIn(tls?: StandInTls): S3StandIn {
     location: { kind: "s3", url: `s3://${bucket}/store`, bucket, prefix: "store" },
     requests,
     keys: () => objects.keys(),
+    clear: () => objects.clear(),
     intercept: (given) => {
       interceptor = given;
     },
