@@ -211,6 +211,7 @@ async function commit(
     ...(signal === undefined ? {} : { signal }),
     rows: {
       bytesMax: 0,
+      rowsMax: 0,
       compute: ({ events }) => {
         for (const stored of events) recorded.push(...core.registry.read(stored));
         const inScope = recorded.filter((event) => isInScope(job, event));
