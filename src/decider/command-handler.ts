@@ -68,7 +68,7 @@ export class CommandHandler {
   }
 
   async execute(decider: unknown, id: unknown, command: unknown, options: unknown): Promise<Executed> {
-    const job = this.#check(decider, id, command, options);
+    const job = await withOutcomeOf(undefined, async () => this.#check(decider, id, command, options));
     job.signal?.throwIfAborted();
     return await withOutcomeOf(job.idempotencyKey, async () => {
       this.#core.assertOpen();
