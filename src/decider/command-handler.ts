@@ -7,7 +7,8 @@
 import { ConflictError, InvalidArgumentError, printable } from "../errors.ts";
 import type { CommitRecord } from "../format/records.ts";
 import { checkOptions, checkSignal } from "../log/arguments.ts";
-import type { CoreCommit, StoreCore } from "../log/store-internals.ts";
+import type { ComputedRows } from "../log/commit-extras.ts";
+import type { StoreCore } from "../log/store-internals.ts";
 import type { EventMetadata, RecordedEvent } from "../vocabulary/event.ts";
 import { checkExpectedVersion, type ExpectedVersion, satisfies } from "../vocabulary/expected-version.ts";
 import { checkName } from "../vocabulary/names.ts";
@@ -67,7 +68,7 @@ export class CommandHandler {
   }
 
   async execute(decider: unknown, id: unknown, command: unknown, options: unknown): Promise<Executed> {
-    const job = this.#check(decider, id, command, options);
+    const job = await withOutcomeOf(undefined, async () => this.#check(decider, id, command, options));
     job.signal?.throwIfAborted();
     return await withOutcomeOf(job.idempotencyKey, async () => {
       this.#core.assertOpen();
@@ -206,7 +207,7 @@ export class CommandHandler {
     const { decider, streamName, idempotencyKey, signal } = job;
     const recorded: RecordedEvent[] = [];
     let state = base.state;
-    const compute: Extract<CoreCommit["rows"], { bytesMax: number }>["compute"] = ({ events }) => {
+    const compute: ComputedRows["compute"] = ({ events }) => {
       // Before anything is written, with the numbers the events will have: what evolve cannot take is not stored.
       for (const stored of events) recorded.push(...this.#core.registry.read(stored));
       state = foldOnto(foldingOf(decider), state, recorded);
@@ -219,7 +220,7 @@ export class CommandHandler {
         : { appends: [{ streamName, events, expectedVersion: base.version }] }),
       ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
       ...(signal === undefined ? {} : { signal }),
-      rows: { bytesMax: 0, compute },
+      rows: { bytesMax: 0, rowsMax: 0, compute },
     });
     if (replayed) return await this.#replayed(job, record);
     const streamVersion = events.length === 0 ? base.version : (record.streams[0]?.streamVersion ?? base.version);

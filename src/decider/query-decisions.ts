@@ -94,7 +94,7 @@ function checkJob(decision: unknown, options: unknown): Job {
 
 /** Decides, and commits what was decided. The face's `decide` says what it throws. */
 export async function decideOverQuery(core: StoreCore, decision: unknown, options: unknown): Promise<DecidedOverQuery> {
-  const job = checkJob(decision, options);
+  const job = await withOutcomeOf(undefined, async () => checkJob(decision, options));
   return await withOutcomeOf(job.idempotencyKey, () => run(core, job));
 }
 
@@ -211,6 +211,7 @@ async function commit(
     ...(signal === undefined ? {} : { signal }),
     rows: {
       bytesMax: 0,
+      rowsMax: 0,
       compute: ({ events }) => {
         for (const stored of events) recorded.push(...core.registry.read(stored));
         const inScope = recorded.filter((event) => isInScope(job, event));

@@ -1,9 +1,13 @@
 /** Deciders on every storage: what is decided, kept as a snapshot and opened again is the same, and a takeover ends it. */
 
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { parseStoreUrl } from "../../src/kv/object-store.ts";
+import { openSlateKv } from "../../src/kv/slatedb-kv.ts";
+import { systemClock } from "../../src/runtime/clock.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
-import { backends } from "../support/backends.ts";
+import { type Backend, backends } from "../support/backends.ts";
 import { errorOf } from "../support/collect.ts";
+import { type Minio, minioAvailable, startMinio } from "../support/minio.ts";
 import { defineShow, foldShow, show } from "../support/show.ts";
 
 setDefaultTimeout(60_000);
@@ -11,7 +15,7 @@ setDefaultTimeout(60_000);
 const shows = defineShow({ snapshots: { version: 1, everyEvents: 10 } });
 const reserve = (seat: number, by = "ann") => ({ type: "Reserve", data: { seat, by } }) as const;
 
-for (const backend of backends) {
+function testOn(backend: Backend): void {
   describe(`Deciders on ${backend.name}`, () => {
     test("decide at once on many streams, and again after another opening", async () => {
       await using storage = await backend.create();
@@ -52,3 +56,24 @@ for (const backend of backends) {
     );
   });
 }
+
+for (const backend of backends) testOn(backend);
+
+describe.skipIf(!minioAvailable)("With a real S3 server", () => {
+  let minio: Minio | undefined;
+  beforeAll(async () => {
+    minio = await startMinio();
+  });
+  afterAll(() => minio?.[Symbol.asyncDispose]());
+
+  testOn({
+    name: "SlateDB on MinIO",
+    reopens: true,
+    create: async () => {
+      if (minio === undefined) throw new Error("MinIO is not running");
+      const { s3 } = minio;
+      const location = parseStoreUrl(`s3://${await minio.createBucket()}/shows`);
+      return { open: () => openSlateKv({ location, s3, clock: systemClock }), [Symbol.asyncDispose]: async () => {} };
+    },
+  });
+});

@@ -131,6 +131,7 @@ test("Bad calls are refused and name what is wrong", async () => {
     [store.execute({ ...shows }, "1", good), "decider"],
     [store.execute(stranger as never, "1", good), "decider"],
     [store.load(stranger as never, "1"), "decider"],
+    [store.execute(shows, 5 as never, good), "id"],
     [store.execute(shows, "", good), "id"],
     [store.execute(shows, "x".repeat(510), good), "id"],
     [store.execute(shows, "1", undefined as never), "command"],
@@ -143,7 +144,7 @@ test("Bad calls are refused and name what is wrong", async () => {
     [store.snapshot(shows, "1"), "decider"],
   ];
   for (const [call, argument] of calls)
-    expect(await errorOf(call)).toMatchObject({ code: "invalid-argument", argument });
+    expect(await errorOf(call)).toMatchObject({ code: "invalid-argument", argument, outcome: "not-applied" });
   expect(await store.lastPosition()).toBe(0);
 });
 
