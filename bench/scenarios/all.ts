@@ -8,6 +8,7 @@ import { execute } from "./execute.ts";
 import { importEvents } from "./import.ts";
 import { linger } from "./linger.ts";
 import { memory } from "./memory.ts";
+import { partitions } from "./partitions.ts";
 import { payloadEncoding } from "./payload-encoding.ts";
 import { replay } from "./replay.ts";
 import { replicaLag } from "./replica-lag.ts";
@@ -24,6 +25,7 @@ export const scenarios: readonly Scenario[] = [
   replicaLag,
   coldOpen,
   takeover,
+  partitions,
   linger,
   memory,
   payloadEncoding,

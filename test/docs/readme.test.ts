@@ -42,6 +42,7 @@ describe("The README", () => {
     /^Placed 1\n$/,
     /^invalid-event data.quantity\n$/,
     /^a writes\nb writes\n$/,
+    /^\d+ OrderPlaced \[\n?[\s\S]*\]\n$/,
   ];
   for (const [index, program] of programs.entries()) {
     test(`has a program ${index + 1} that does what it says`, async () => {
