@@ -249,7 +249,6 @@ export async function prepareBucket(
         AWS_ENDPOINT_URL_S3: undefined,
         AWS_ALLOW_HTTP: endpoint?.startsWith("http:") === true ? "true" : undefined,
         AWS_VIRTUAL_HOSTED_STYLE_REQUEST: endpoint === undefined ? "true" : "false",
-        AWS_TIMEOUT: "10s",
       },
     };
   } catch (cause) {

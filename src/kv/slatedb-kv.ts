@@ -512,7 +512,11 @@ async function resolveObjectStore(
     }
     case "s3": {
       const { environment } = await prepareBucket(location, options.s3, tuning.openTimeoutMs);
-      const variables = { ...environment, AWS_POOL_MAX_IDLE_PER_HOST: tuning.reuseConnections ? undefined : "0" };
+      const variables = {
+        ...environment,
+        AWS_TIMEOUT: `${tuning.requestTimeoutMs}ms`,
+        AWS_POOL_MAX_IDLE_PER_HOST: tuning.reuseConnections ? undefined : "0",
+      };
       // Not `resolve`, which takes any variable of the environment (TOKEN, REGION) for a setting of S3. And no env file.
       const store = withNativeEnvironment(variables, () => ObjectStore.from_env("/dev/null"));
       return { store, path: location.prefix === "" ? databaseFolder : `${location.prefix}/${databaseFolder}` };
