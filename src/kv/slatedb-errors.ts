@@ -51,6 +51,11 @@ function saysNoSuchBucket(error: unknown): boolean {
   return error instanceof Error && error.message.includes("<Code>NoSuchBucket</Code>");
 }
 
+/** Two opens at once wrote the same manifest, and this one lost; an open that was given up on may be the other. */
+function saysOpenedElsewhere(error: unknown): boolean {
+  return error instanceof Error && error.message.includes("version already exists");
+}
+
 /** An error of a single call, after which the store goes on. */
 export function callError(error: unknown): EventStoreError {
   if (error instanceof EventStoreError) return error;
@@ -82,6 +87,7 @@ export function openError(cause: unknown, url: string): EventStoreError {
   if (saysNoSuchBucket(cause)) {
     return new StorageUnavailableError(`There is no such bucket: ${url}`, { cause, outcome: "not-applied" });
   }
+  if (saysOpenedElsewhere(cause)) return new WriterFencedError({ cause, outcome: "not-applied" });
   if (tagOf(cause) === "Data") return new StorageCorruptError(`The storage holds damaged data: ${url}`, { cause });
   if (tagOf(cause) === "Closed") return new WriterFencedError({ cause, outcome: "not-applied" });
   return new StorageUnavailableError(`The store cannot be opened: ${url}`, { cause, outcome: "not-applied" });

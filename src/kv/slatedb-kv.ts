@@ -38,6 +38,7 @@ import {
   type KvStatus,
   type ScanPurpose,
 } from "./kv.ts";
+import { openWithin } from "./late-opens.ts";
 import { MemtableFlusher } from "./memtable-flusher.ts";
 import { withNativeEnvironment } from "./native-environment.ts";
 import { databaseFolder, prepareBucket, prepareFolder, type S3Options, type StoreLocation } from "./object-store.ts";
@@ -511,7 +512,7 @@ async function resolveObjectStore(
       return { store: ObjectStore.resolve(`file://${folder}`), path: databaseFolder };
     }
     case "s3": {
-      const { environment } = await prepareBucket(location, options.s3, tuning.openTimeoutMs);
+      const { environment } = await prepareBucket(location, options.s3, tuning.openTimeoutMs, tuning.requestTimeoutMs);
       const variables = {
         ...environment,
         AWS_TIMEOUT: `${tuning.requestTimeoutMs}ms`,
@@ -536,7 +537,7 @@ export async function openSlateKv(options: SlateKvOptions): Promise<KeyValueStor
   try {
     const { store, path } = await resolveObjectStore(options, tuning);
     startedMs = options.clock.monotonic();
-    db = await buildDatabase(path, store, tuning);
+    db = await buildDatabase(path, store, tuning, options);
   } catch (cause) {
     throw openError(cause, url);
   }
@@ -553,17 +554,21 @@ export async function openSlateKv(options: SlateKvOptions): Promise<KeyValueStor
   return kv;
 }
 
-async function buildDatabase(path: string, store: ObjectStore, tuning: SlateTuning): Promise<Db> {
+async function buildDatabase(
+  path: string,
+  store: ObjectStore,
+  tuning: SlateTuning,
+  { location, s3, clock }: SlateKvOptions,
+): Promise<Db> {
   const builder = new DbBuilder(path, store);
   builder.with_settings(nativeSettings(engineSettings(tuning)));
   builder.with_sst_block_size("Block16Kib");
-  const building = builder.build();
-  // An opener that stalls for longer than this might fence nothing any more: its handle is thrown away.
-  const deadlineMs = Math.min(tuning.openTimeoutMs, tuning.garbageMinAgeMs / 4);
-  try {
-    return await withDeadline(building, deadlineMs, "Opening");
-  } catch (error) {
-    building.then((late) => late.shutdown()).catch(() => {});
-    throw error;
-  }
+  return await openWithin({
+    key: `${location.url} ${s3.endpoint ?? ""}`,
+    // An opener that stalls for longer than this might fence nothing any more: its handle is thrown away.
+    timeoutMs: Math.min(tuning.openTimeoutMs, tuning.garbageMinAgeMs / 4),
+    clock,
+    open: () => builder.build(),
+    discard: (tooLate) => tooLate.shutdown(),
+  });
 }
