@@ -28,6 +28,8 @@ export type StoreLocation =
 
 /** How long the first word with a bucket may take. */
 const preflightTimeoutMs = 15_000;
+/** How long one request of it may take before it is made again: an answer that got lost is not a bucket that is silent. */
+const preflightRequestTimeoutMs = 5_000;
 
 /** Below the store's own folder or prefix, so that other kinds of objects can stand beside the database. */
 export const databaseFolder = "db";
@@ -130,12 +132,16 @@ function regionOf(options: S3Options): string {
 }
 
 /** A client for the bucket, with the credentials of `options`, else of the SDK's default provider chain. */
-export function createS3Client(options: S3Options): S3Client {
+export function createS3Client(options: S3Options, requestTimeoutMs: number = preflightRequestTimeoutMs): S3Client {
   const endpoint = endpointOf(options);
   if ((options.accessKeyId === undefined) !== (options.secretAccessKey === undefined)) {
     throw new InvalidArgumentError("s3", "must have both accessKeyId and secretAccessKey, or neither");
   }
-  const config: S3ClientConfig = { region: regionOf(options), maxAttempts: 2 };
+  const config: S3ClientConfig = {
+    region: regionOf(options),
+    maxAttempts: 2,
+    requestHandler: { requestTimeout: requestTimeoutMs, throwOnRequestTimeout: true },
+  };
   if (endpoint !== undefined) {
     config.endpoint = endpoint;
     config.forcePathStyle = true;
@@ -222,8 +228,9 @@ export async function prepareBucket(
   location: StoreLocation & { kind: "s3" },
   options: S3Options,
   timeoutMs: number = preflightTimeoutMs,
+  requestTimeoutMs: number = preflightRequestTimeoutMs,
 ): Promise<S3Access> {
-  const client = createS3Client(options);
+  const client = createS3Client(options, Math.min(requestTimeoutMs, preflightRequestTimeoutMs));
   const endpoint = endpointOf(options);
   const where = endpoint === undefined ? location.url : `${location.url} at ${endpoint}`;
   try {
