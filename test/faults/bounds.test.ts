@@ -85,7 +85,8 @@ describe.skipIf(!minioAvailable)("A store on MinIO", () => {
   test("holds no more than its queue does while the bucket is silent, refuses the rest, and goes on afterwards", async () => {
     const { minio, proxy } = on();
     const bucket = await minio.createBucket();
-    const store = await openAt(on(), bucket, proxy.endpoint);
+    // Long enough for the flood to be offered before the first of it is given up on.
+    const store = await openAt(on(), bucket, proxy.endpoint, {}, 4_000);
     const data = "x".repeat(10_000);
     await flood(store, 200, data);
     Bun.gc(true);

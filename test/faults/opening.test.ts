@@ -23,7 +23,7 @@ const faults: readonly Fault[] = [
   { kind: "silence-after" },
   { kind: "clock-skew", skewMs: 3_600_000 },
 ];
-const rounds = 4;
+const rounds = 3;
 
 async function openAgainAndAgain(servers: Servers, fault: Fault, seed: number): Promise<number> {
   const bucket = await servers.minio.createBucket();

@@ -3,7 +3,13 @@
  * the one that takes over, and the history of what they were told.
  */
 
-import { ConflictError, type EventStore, EventStoreError, type ExpectedVersion } from "../../src/index.ts";
+import {
+  ConflictError,
+  type EventReader,
+  type EventStore,
+  EventStoreError,
+  type ExpectedVersion,
+} from "../../src/index.ts";
 import { collect } from "../support/collect.ts";
 import { findUnsteadyReader } from "../support/linearizability.ts";
 import { StreamHistory } from "../support/stream-history.ts";
@@ -42,8 +48,8 @@ export class Callers {
     this.#options = options;
   }
 
-  get writers(): number {
-    return this.#writers.length;
+  get writers(): readonly EventStore[] {
+    return this.#writers;
   }
 
   /** Opens one more writer, again and again where that fails. */
@@ -110,13 +116,34 @@ export class Callers {
         return;
       }
       recording.notApplied();
-      const reads = this.laggingReads.get(streamName) ?? new Map<string, (readonly string[])[]>();
-      this.laggingReads.set(streamName, reads);
-      const reader = `${caller} on writer ${index}`;
-      reads.set(reader, [...(reads.get(reader) ?? []), ids]);
+      this.#noteLagging(`${caller} on writer ${index}`, streamName, ids);
     } catch (error) {
       this.#note(error);
     }
+  }
+
+  /**
+   * Reads all streams so many times through a reader that may lag behind and must be steady: a read replica, or a writer that
+   * does not know yet that it was replaced.
+   */
+  async readLagging(name: string, reader: Pick<EventReader, "readStream">, times: number): Promise<void> {
+    for (let done = 0; done < times; done += 1) {
+      for (const streamName of streamNames) {
+        try {
+          const ids = (await collect(reader.readStream(streamName))).map((event) => event.id);
+          this.#noteLagging(name, streamName, ids);
+        } catch (error) {
+          this.#note(error);
+        }
+      }
+      await this.#options.breathe();
+    }
+  }
+
+  #noteLagging(reader: string, streamName: string, ids: readonly string[]): void {
+    const readers = this.laggingReads.get(streamName) ?? new Map<string, (readonly string[])[]>();
+    this.laggingReads.set(streamName, readers);
+    readers.set(reader, [...(readers.get(reader) ?? []), ids]);
   }
 
   async #expectation(writer: EventStore, streamName: string): Promise<ExpectedVersion> {

@@ -174,6 +174,8 @@ server.listen({ host: "127.0.0.1", port: 0, backlog: 4_096 }, () => {
 });
 
 for await (const line of console) {
+  // What is left of a line whose writer is gone.
+  if (!line.endsWith("}")) break;
   const { id, command }: { id: number; command: ProxyCommand } = JSON.parse(line);
   process.stdout.write(`${JSON.stringify({ id, value: obey(command) })}\n`);
 }
