@@ -51,6 +51,11 @@ function saysNoSuchBucket(error: unknown): boolean {
   return error instanceof Error && error.message.includes("<Code>NoSuchBucket</Code>");
 }
 
+/** The answer to a HEAD has no body, so it does not say whether the object is gone or the bucket with it. */
+export function maySayNoSuchBucket(error: unknown): boolean {
+  return error instanceof Error && error.message.includes("Error performing HEAD") && error.message.includes("404");
+}
+
 /** Two opens at once wrote the same manifest, and this one lost; an open that was given up on may be the other. */
 function saysOpenedElsewhere(error: unknown): boolean {
   return error instanceof Error && error.message.includes("version already exists");

@@ -49,6 +49,7 @@ import {
   errorOf,
   type Failure,
   failureFrom,
+  maySayNoSuchBucket,
   openError,
 } from "./slatedb-errors.ts";
 import { engineSettings, type SlateTuning, sameSetting, tuningFor } from "./slatedb-settings.ts";
@@ -533,11 +534,15 @@ export async function openSlateKv(options: SlateKvOptions): Promise<KeyValueStor
   const tuning: SlateTuning = { ...tuningFor(options.location), ...options.tuning };
   const url = options.location.url;
   let startedMs = options.clock.monotonic();
-  let db: Db;
-  try {
+  const open = async (): Promise<Db> => {
     const { store, path } = await resolveObjectStore(options, tuning);
     startedMs = options.clock.monotonic();
-    db = await buildDatabase(path, store, tuning, options);
+    return await buildDatabase(path, store, tuning, options);
+  };
+  let db: Db;
+  try {
+    // Where the bucket itself may have been gone for a moment, what is gone for good is still gone the second time.
+    db = await open().catch((error) => (maySayNoSuchBucket(error) ? open() : Promise.reject(error)));
   } catch (cause) {
     throw openError(cause, url);
   }

@@ -17,6 +17,7 @@ import {
   openOnStandIn,
   put,
   temporaryFolder,
+  text,
   until,
 } from "./stores.ts";
 
@@ -157,6 +158,26 @@ test("A bucket that vanishes is told as unavailable, not as damage: to a write, 
   const reopened = await openOnStandIn(standIn);
   expect((await allRows(reopened)).length).toBe(1);
   await reopened.close();
+});
+
+test("A HEAD that finds nothing while a store is opened is asked again, and told as damage where it still finds nothing", async () => {
+  await using standIn = startS3StandIn();
+  const crashed = await openOnStandIn(standIn);
+  await crashed.write([put("a", "1")]);
+  let missing = 1;
+  standIn.intercept(({ method }) => {
+    if (method !== "HEAD" || missing === 0) return undefined;
+    missing -= 1;
+    return new Response(null, { status: 404 });
+  });
+  const kv = await openOnStandIn(standIn);
+  expect([missing, text(await kv.get(bytes("a")))]).toEqual([0, "1"]);
+  await kv.write([put("a", "2")]);
+  missing = Number.POSITIVE_INFINITY;
+  expect((await failureOf(openOnStandIn(standIn))).code).toBe("storage-corrupt");
+  standIn.intercept(undefined);
+  await kv.close();
+  await crashed.close();
 });
 
 test("An open that meets another one is told so, and a read of a bucket that is gone as well", () => {
