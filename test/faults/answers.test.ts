@@ -14,7 +14,8 @@ const cases: Readonly<Record<string, FaultCase>> = {
   "403 RequestTimeTooSkewed": {
     fault: (random) => ({ kind: "clock-skew", skewMs: (random() < 0.5 ? -1 : 1) * 3_600_000 }),
   },
-  "404 NoSuchBucket": { fault: () => ({ kind: "answer", status: 404, code: "NoSuchBucket" }) },
+  // Gone for every request, as a bucket is.
+  "404 NoSuchBucket": { fault: () => ({ kind: "answer", status: 404, code: "NoSuchBucket" }), probability: 1 },
 };
 
 /** All others are over when they are over. */

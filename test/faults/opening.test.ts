@@ -13,7 +13,6 @@ setDefaultTimeout(240_000);
 const faults: readonly Fault[] = [
   { kind: "answer", status: 500, code: "InternalError" },
   { kind: "answer", status: 403, code: "AccessDenied" },
-  { kind: "answer", status: 404, code: "NoSuchBucket" },
   { kind: "answer-after", status: 500, code: "InternalError" },
   { kind: "reset-before" },
   { kind: "reset-after" },
