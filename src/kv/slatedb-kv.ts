@@ -1,15 +1,15 @@
 /** Opens the byte store on SlateDB for writing: finds the place, fences an earlier writer, flushes what was recovered. */
 
 import type { Clock } from "../runtime/clock.ts";
-import { withDeadline } from "../runtime/deadline.ts";
 import { prepareBucket } from "./bucket-access.ts";
 import { DiskCache, type DiskCacheOptions } from "./disk-cache.ts";
 import { prepareFolder } from "./folder.ts";
 import type { KeyValueStore } from "./kv.ts";
+import { openWithin } from "./late-opens.ts";
 import type { S3Options, StoreLocation } from "./object-store.ts";
 import { RequestMeter } from "./object-store-stats.ts";
 import { databaseBuilder, type NativeDatabase, NativeMetrics } from "./slatedb-binding.ts";
-import { openError } from "./slatedb-errors.ts";
+import { maySayNoSuchBucket, openError } from "./slatedb-errors.ts";
 import { bucketPlace, folderPlace, memoryPlace, type NativePlace } from "./slatedb-place.ts";
 import { engineSettings, type SlateTuning, type StorageProfile, tuningFor } from "./slatedb-settings.ts";
 import { SlateWriter } from "./slatedb-writer.ts";
@@ -34,7 +34,10 @@ async function resolvePlace({ location, s3 }: SlateKvOptions, tuning: SlateTunin
       await prepareFolder(location.directory);
       return folderPlace(location);
     case "s3": {
-      const access = await prepareBucket(location, s3, { timeoutMs: tuning.openTimeoutMs });
+      const access = await prepareBucket(location, s3, {
+        timeoutMs: tuning.openTimeoutMs,
+        requestTimeoutMs: tuning.requestTimeoutMs,
+      });
       try {
         return bucketPlace(location, access, tuning.reuseConnections);
       } catch (error) {
@@ -45,34 +48,32 @@ async function resolvePlace({ location, s3 }: SlateKvOptions, tuning: SlateTunin
   }
 }
 
+interface OpenedDatabase {
+  readonly db: NativeDatabase;
+  readonly place: NativePlace;
+  readonly metrics: NativeMetrics;
+  readonly cache: DiskCache | undefined;
+  readonly startedMs: number;
+}
+
 /**
  * Opens the database for writing and fences an earlier writer.
  * Throws `invalid-argument` for a folder that holds something else, `storage-unavailable` where the storage does not answer.
  */
 export async function openSlateKv(options: SlateKvOptions): Promise<KeyValueStore> {
   const tuning: SlateTuning = { ...tuningFor(options.location, options.profile), ...options.tuning };
-  const url = options.location.url;
-  let startedMs = options.clock.monotonic();
-  const metrics = new NativeMetrics();
-  let place: NativePlace | undefined;
-  let cache: DiskCache | undefined;
-  let db: NativeDatabase;
-  try {
-    place = await resolvePlace(options, tuning);
-    cache = await prepareCache(options, place);
-    startedMs = options.clock.monotonic();
-    db = await buildDatabase(place, tuning, { ...engineSettings(tuning), ...cache?.settings }, metrics);
-  } catch (cause) {
-    await place?.release();
-    throw openError(cause, url);
-  }
   const { clock } = options;
+  const { url } = options.location;
+  const { db, place, metrics, cache, startedMs } = await openDatabase(options, tuning)
+    // Where the bucket itself may have been gone for a moment, what is gone for good is still gone the second time.
+    .catch((error) => (maySayNoSuchBucket(error) ? openDatabase(options, tuning) : Promise.reject(error)))
+    .catch((cause) => Promise.reject(openError(cause, url)));
   const { release } = place;
   const meter = new RequestMeter({ metrics: () => metrics.snapshot(), tuning, clock, diskCache: cache !== undefined });
   const kv = new SlateWriter({ url, db, tuning, clock, meter, cache, release });
   if (tuning.flushAfterOpen) {
     try {
-      await kv.flushRecovered(Math.max(1, tuning.openTimeoutMs - (options.clock.monotonic() - startedMs)));
+      await kv.flushRecovered(Math.max(1, tuning.openTimeoutMs - (clock.monotonic() - startedMs)));
     } catch (cause) {
       // Not waited for: where a flush hangs, closing hangs as well.
       kv.close().catch(() => {});
@@ -82,27 +83,31 @@ export async function openSlateKv(options: SlateKvOptions): Promise<KeyValueStor
   return kv;
 }
 
+async function openDatabase(options: SlateKvOptions, tuning: SlateTuning): Promise<OpenedDatabase> {
+  const metrics = new NativeMetrics();
+  const place = await resolvePlace(options, tuning);
+  const cache = await prepareCache(options, place).catch(async (error) => {
+    await place.release();
+    throw error;
+  });
+  const startedMs = options.clock.monotonic();
+  const settings = { ...engineSettings(tuning), ...cache?.settings };
+  const db = await openWithin({
+    key: `${options.location.url} ${place.bucketUrl}`,
+    // An opener that stalls for longer than this might fence nothing any more: its handle is thrown away.
+    timeoutMs: Math.min(tuning.openTimeoutMs, tuning.garbageMinAgeMs / 4),
+    clock: options.clock,
+    open: () => databaseBuilder(place.path, place.store, settings, metrics).build(),
+    discard: (tooLate) => tooLate.shutdown(),
+    release: place.release,
+  });
+  return { db, place, metrics, cache, startedMs };
+}
+
 async function prepareCache(
   { location, cache }: SlateKvOptions,
   { bucketUrl }: NativePlace,
 ): Promise<DiskCache | undefined> {
   if (cache === undefined || location.kind !== "s3") return undefined;
   return await DiskCache.prepare(cache, location, bucketUrl);
-}
-
-async function buildDatabase(
-  { store, path }: NativePlace,
-  tuning: SlateTuning,
-  settings: Readonly<Record<string, unknown>>,
-  metrics: NativeMetrics,
-): Promise<NativeDatabase> {
-  const building = databaseBuilder(path, store, settings, metrics).build();
-  // An opener that stalls for longer than this might fence nothing any more: its handle is thrown away.
-  const deadlineMs = Math.min(tuning.openTimeoutMs, tuning.garbageMinAgeMs / 4);
-  try {
-    return await withDeadline(building, deadlineMs, "Opening");
-  } catch (error) {
-    building.then((late) => late.shutdown()).catch(() => {});
-    throw error;
-  }
 }

@@ -42,6 +42,8 @@ export interface SlateTuning {
   readonly memtablePaceMs: number;
   /** With this much unflushed the store takes no further writes: a flush hangs, and the engine itself would not stop. */
   readonly memtableBytesMax: number;
+  /** How long the engine waits for the answer to one request to a bucket before it asks again. */
+  readonly requestTimeoutMs: number;
   /** How long a read may take; the engine itself has no time-out. */
   readonly readTimeoutMs: number;
   /** How long a write may take, if a quarter of `garbageMinAgeMs` is not less. After that it is unknown, and the store fails. */
@@ -61,6 +63,7 @@ const shared = {
   memtableFlushMs: 10 * 60_000,
   memtablePaceMs: 2_000,
   memtableBytesMax: 256 * 1024 * 1024,
+  requestTimeoutMs: 10_000,
   readTimeoutMs: 30_000,
   writeTimeoutMs: 150_000,
   openTimeoutMs: 120_000,

@@ -112,10 +112,14 @@ class ClientConnection {
     if (request !== undefined) {
       this.#continued = false;
       this.#busy = true;
-      this.#answer(request).finally(() => {
-        this.#busy = false;
-        if (!this.#socket.destroyed) this.#look();
-      });
+      this.#answer(request).then(
+        () => {
+          this.#busy = false;
+          if (!this.#socket.destroyed) this.#look();
+        },
+        // What cannot be understood cannot be answered.
+        () => this.#socket.destroy(),
+      );
     } else if (!this.#continued && this.#framing.head()?.headers.has("expect") === true) {
       this.#continued = true;
       this.#socket.write("HTTP/1.1 100 Continue\r\n\r\n");
@@ -174,6 +178,8 @@ server.listen({ host: "127.0.0.1", port: 0, backlog: 4_096 }, () => {
 });
 
 for await (const line of console) {
+  // What is left of a line whose writer is gone.
+  if (!line.endsWith("}")) break;
   const { id, command }: { id: number; command: ProxyCommand } = JSON.parse(line);
   process.stdout.write(`${JSON.stringify({ id, value: obey(command) })}\n`);
 }

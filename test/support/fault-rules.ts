@@ -53,6 +53,8 @@ export interface FaultRule {
   readonly methods?: readonly string[];
   readonly purposes?: readonly RequestPurpose[];
   readonly keyIncludes?: string;
+  /** Leaves the first so many of the requests that it is for alone. Default: 0. */
+  readonly after?: number;
   /** Of the requests that it is for, how many it strikes. Default: 1, all. */
   readonly probability?: number;
   /** Decides which. Default: 1. */
@@ -86,6 +88,7 @@ interface Active {
   readonly rule: FaultRule;
   readonly random: () => number;
   readonly endMs: number;
+  met: number;
   struck: number;
 }
 
@@ -104,7 +107,7 @@ export class FaultRules {
 
   set(id: number, rule: FaultRule, nowMs: number): void {
     const endMs = nowMs + (rule.forMs ?? Number.POSITIVE_INFINITY);
-    this.#active.set(id, { rule, random: seededRandom(rule.seed ?? 1), endMs, struck: 0 });
+    this.#active.set(id, { rule, random: seededRandom(rule.seed ?? 1), endMs, met: 0, struck: 0 });
   }
 
   /** Answers how often it has struck. */
@@ -124,7 +127,9 @@ export class FaultRules {
     for (const active of this.#active.values()) {
       const { rule, random } = active;
       if (nowMs >= active.endMs || active.struck >= (rule.count ?? Number.POSITIVE_INFINITY)) continue;
-      if (!isFor(rule, request) || random() >= (rule.probability ?? 1)) continue;
+      if (!isFor(rule, request)) continue;
+      active.met += 1;
+      if (active.met <= (rule.after ?? 0) || random() >= (rule.probability ?? 1)) continue;
       if (rule.fault.kind === "delay") delayMs += latencyMs(rule.fault.latency, random);
       else if (fault === undefined) fault = rule.fault;
       else continue;
