@@ -1,4 +1,7 @@
-/** The functions of the C library that Bun has no other way to: variables of the native environment, and locks on files. */
+/**
+ * The functions of the C library that Bun has no other way to: variables of the native environment, locks on files, and
+ * giving back memory that was freed.
+ */
 
 import { dlopen, FFIType, type Library } from "bun:ffi";
 import { InternalError } from "../errors.ts";
@@ -17,6 +20,8 @@ const symbols = {
   getenv: { args: [FFIType.cstring], returns: FFIType.cstring },
   flock: { args: [FFIType.int, FFIType.int], returns: FFIType.int },
 } as const;
+
+const trimSymbols = { malloc_trim: { args: [FFIType.u64], returns: FFIType.int } } as const;
 
 let functions: NativeFunctions | undefined;
 
@@ -46,4 +51,17 @@ export function nativeFunctions(): NativeFunctions {
     }
   }
   throw new InternalError(`The C library of this platform was not found: ${names.join(", ")}`, { cause });
+}
+
+/**
+ * Gives memory that native code has freed back to the system, which the C library of GNU otherwise keeps for itself; elsewhere
+ * nothing happens. It may take some milliseconds.
+ */
+export function returnFreedMemory(): void {
+  if (process.platform !== "linux") return;
+  try {
+    dlopen("libc.so.6", trimSymbols).symbols.malloc_trim(0);
+  } catch {
+    // Another C library: it has no such function, and keeps less.
+  }
 }

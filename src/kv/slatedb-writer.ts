@@ -29,6 +29,7 @@ import {
   type ScanPurpose,
 } from "./kv.ts";
 import { MemtableFlusher } from "./memtable-flusher.ts";
+import { returnFreedMemory } from "./native-functions.ts";
 import type { ObjectStoreStats, RequestMeter } from "./object-store-stats.ts";
 import { NativeBatch, type NativeDatabase, type NativeSnapshot } from "./slatedb-binding.ts";
 import { callError, closeError, closeReasonOf, errorOf, type Failure, failureFrom } from "./slatedb-errors.ts";
@@ -318,6 +319,7 @@ export class SlateWriter implements KeyValueStore, ReadHost {
       this.#meter.stop();
       // Its caches may hold hundreds of megabytes, of which the collector of this language knows nothing.
       this.#db.dispose();
+      returnFreedMemory();
     } catch (cause) {
       // Nobody waits for it any more, but this handle is to write nothing new.
       this.#db.shutdown().catch(() => {});
