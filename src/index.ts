@@ -35,6 +35,7 @@ export {
   InternalError,
   InvalidArgumentError,
   InvalidCommandError,
+  InvalidDocumentError,
   InvalidEventError,
   OverloadedError,
   StorageCorruptError,
@@ -105,6 +106,52 @@ export type {
   ReadPartitionsOptions,
   SubscribePartitionsOptions,
 } from "./partitions/partitioned-event-store.ts";
+export {
+  type DueTimer,
+  defineProcessManager,
+  type ProcessContext,
+  type ProcessManager,
+  type ProcessManagerOptions,
+  type ScheduleOptions,
+} from "./processors/define-process-manager.ts";
+// Projections and processors
+export {
+  type DocumentChanges,
+  defineProjection,
+  type EventHandlers,
+  type HandledEvent,
+  type Projection,
+  type ProjectionMode,
+  type ProjectionOptions,
+} from "./processors/define-projection.ts";
+export {
+  defineReactor,
+  type ReactionContext,
+  type Reactor,
+  type ReactorMode,
+  type ReactorOptions,
+} from "./processors/define-reactor.ts";
+export type { ProcessorDefinition } from "./processors/definition.ts";
+export type {
+  DocumentReader,
+  FindDocumentsOptions,
+  Fold,
+  Folded,
+  ListDocumentsOptions,
+  ParkingLot,
+  ProcessorControls,
+  ProcessorFace,
+  ProcessorInfo,
+  ProcessorState,
+  ReadDocumentOptions,
+  RebuildProgress,
+  RebuildResult,
+  WaitForOptions,
+} from "./processors/face.ts";
+export type { ParkedEvent, ReplayResult } from "./processors/parking.ts";
+export type { ProcessingOptions } from "./processors/processing.ts";
+export type { ProcessorKind } from "./processors/processor.ts";
+export type { RetryPolicy } from "./processors/retries.ts";
 export type { Clock } from "./runtime/clock.ts";
 export type { IdSource } from "./runtime/ids.ts";
 export type { Random } from "./runtime/random.ts";

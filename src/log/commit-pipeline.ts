@@ -12,6 +12,7 @@ import {
   StoreClosedError,
   withOutcome,
 } from "../errors.ts";
+import type { StoredEvent } from "../format/envelope.ts";
 import type { CommitRecord, LogEnd } from "../format/records.ts";
 import type { KeyValueStore, KvOperation } from "../kv/kv.ts";
 import type { Clock } from "../runtime/clock.ts";
@@ -69,6 +70,12 @@ export interface SettledCommit {
   readonly replayed: boolean;
 }
 
+/**
+ * Told of each commit with events once it is durable. Where it answers with a promise, which must not reject, the caller of
+ * the commit hears of its success only after that.
+ */
+export type AfterCommit = (events: readonly StoredEvent[]) => Promise<void> | undefined;
+
 interface Waiting {
   readonly commit: PreparedCommit;
   readonly deadlineMs: number;
@@ -86,10 +93,12 @@ export class CommitPipeline {
   #queuedBytes = 0;
   #inFlight: Waiting[] = [];
   #running: Promise<void> | undefined;
+  /** What callers still wait for behind their groups. */
   readonly #explaining = new Set<Promise<void>>();
   #deadlineTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #closing = new AbortController();
   readonly #decorators: GroupDecorator[] = [];
+  #afterCommit: AfterCommit | undefined;
   /** Set when a group's fate is unknown: nothing can be judged after it. */
   #failure: EventStoreError | undefined;
   /** A group is taking longer than callers wait; new commits are turned away until it settles. */
@@ -122,6 +131,11 @@ export class CommitPipeline {
   /** From the next group on; in the order in which they were added. To be added while the store opens. */
   addDecorator(decorator: GroupDecorator): void {
     this.#decorators.push(decorator);
+  }
+
+  /** To be set while the store opens. */
+  setAfterCommit(afterCommit: AfterCommit): void {
+    this.#afterCommit = afterCommit;
   }
 
   /** Settles when the commit is durable, is found to repeat an earlier one, or failed. */
@@ -295,7 +309,7 @@ export class CommitPipeline {
       }
       // Before anybody is answered: who comes back with the next append has not come by himself.
       this.#options.linger.groupStored(this.#queue.length);
-      this.#announce(verdicts);
+      this.#announce(verdicts, judge.events);
     } catch (error) {
       const failure = asStoreError(error, writing ? "unknown" : "not-applied");
       // What may have been written decides all that follows, so nothing can follow until the store is opened again.
@@ -365,11 +379,13 @@ export class CommitPipeline {
     if (judge.events.length > 0) onDurable();
   }
 
-  #announce(verdicts: readonly (readonly [Waiting, Verdict])[]): void {
+  #announce(verdicts: readonly (readonly [Waiting, Verdict])[], events: readonly StoredEvent[]): void {
+    let next = 0;
     for (const [waiting, verdict] of verdicts) {
       switch (verdict.kind) {
         case "accepted":
-          this.#succeed(waiting, verdict.record, false);
+          this.#succeedAfter(waiting, verdict.record, events.slice(next, next + waiting.commit.eventCount));
+          next += waiting.commit.eventCount;
           break;
         case "replayed":
           this.#succeed(waiting, verdict.record, true);
@@ -382,6 +398,21 @@ export class CommitPipeline {
           this.#explainLater(waiting, verdict.conflict);
       }
     }
+  }
+
+  /** What follows the commit comes first, if there is anything; by then the commit is durable, so no deadline applies. */
+  #succeedAfter(waiting: Waiting, record: CommitRecord, events: readonly StoredEvent[]): void {
+    const after = events.length === 0 ? undefined : this.#afterCommit?.(events);
+    if (after === undefined || !this.#settle(waiting)) {
+      this.#succeed(waiting, record, false);
+      return;
+    }
+    this.#stats.commits += 1;
+    const following = after.finally(() => {
+      this.#explaining.delete(following);
+      waiting.resolve({ record, replayed: false });
+    });
+    this.#explaining.add(following);
   }
 
   #explainLater(waiting: Waiting, conflict: Conflict): void {

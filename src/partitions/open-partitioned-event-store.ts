@@ -15,6 +15,7 @@ import { findFolder } from "../kv/folder.ts";
 import type { S3Options, StoreLocation } from "../kv/object-store.ts";
 import { type ObjectAccess, openObjects } from "../kv/objects.ts";
 import { checkInteger } from "../log/arguments.ts";
+import { processingOptionNames } from "../processors/processing.ts";
 import { systemClock } from "../runtime/clock.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
 import type { EventStore } from "../store/event-store.ts";
@@ -32,7 +33,10 @@ const openingsAtOnce = 4;
 
 /** How to open a store in partitions; what is not here is as for `openEventStore`, for each partition that is written. */
 export interface PartitionedOpenOptions<Definitions extends EventDefinitions = never>
-  extends Omit<OpenOptions<Definitions>, "onFenced" | "takeoverTimeoutMs"> {
+  extends Omit<
+    OpenOptions<Definitions>,
+    "onFenced" | "takeoverTimeoutMs" | "projections" | "reactors" | "processManagers"
+  > {
   /** How many; settled for good when the store is made. 1 to 1,024. */
   readonly partitions: number;
   /**
@@ -89,7 +93,7 @@ interface Plan {
 
 function checkPlan(options: PartitionedOpenOptions<EventDefinitions>): Plan {
   const { partitions, partitionOf, partitionedBy, write, pollIntervalMs, ...own } = options ?? {};
-  for (const name of ["onFenced", "takeoverTimeoutMs"]) {
+  for (const name of ["onFenced", "takeoverTimeoutMs", ...processingOptionNames]) {
     if (name in own) throw new InvalidArgumentError(`options.${name}`, "is not an option of a store in partitions");
   }
   const location = checkLocation(own);

@@ -16,6 +16,7 @@ import { IdempotencyKeys } from "../log/idempotency-keys.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import { StoreReader } from "../log/store-reader.ts";
 import { StreamHeads } from "../log/stream-heads.ts";
+import { type ErasedFace, Processing } from "../processors/processing.ts";
 import { DeadlineExpired, withDeadline } from "../runtime/deadline.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
 import { EventBus } from "../subscriptions/event-bus.ts";
@@ -150,12 +151,17 @@ async function assemble<Definitions extends EventDefinitions>(
     timeoutMs: settings.timeoutMs,
     onError: settings.onError,
   });
+  const deciders = new Deciders(core);
+  const processing = new Processing(core, settings.processing, (...given) => deciders.execute(...given));
+  await processing.start();
   const { onFenced, onError } = settings;
   const onStopped = (): void => subscriptions.notify();
   const watch: FencingWatch = new FencingWatch({ status, lease, onFenced, onError, onStopped });
   lease?.opened();
-  const deciders = new Deciders(core);
-  const parts: Parts = { kv, settings, reader, subscriptions, bus, pipeline, core, closeHooks, deciders, lease, watch };
+  const parts: Parts = {
+    ...{ kv, settings, reader, subscriptions, bus, pipeline, core, closeHooks },
+    ...{ deciders, processing, lease, watch },
+  };
   return { store: face<Definitions>(parts), core };
 }
 
@@ -168,6 +174,7 @@ interface Parts {
   readonly pipeline: CommitPipeline;
   readonly core: StoreCore;
   readonly deciders: Deciders;
+  readonly processing: Processing;
   readonly closeHooks: CoreParts["closeHooks"];
   readonly lease: Lease | undefined;
   readonly watch: FencingWatch;
@@ -179,6 +186,7 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
   let closing: Promise<void> | undefined;
   const store: ErasedStore = {
     ...reader.view<never>(async () => pipeline.end.lastPosition),
+    ...parts.processing.face(),
     append: async (streamName, events, options) => {
       const { expectedVersion, ...rest } = checkOptions(options, appendOptionNames, "options", {
         outcome: "not-applied",
@@ -214,7 +222,7 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
 }
 
 /** The face without the types of its deciders, which only callers know. */
-type ErasedStore = Omit<EventStore, keyof ErasedDeciders> & ErasedDeciders;
+type ErasedStore = Omit<EventStore, keyof ErasedDeciders | keyof ErasedFace> & ErasedDeciders & ErasedFace;
 
 interface ErasedDeciders extends ErasedLoad {
   execute(decider: unknown, id: unknown, command: unknown, options?: unknown): Promise<unknown>;

@@ -8,6 +8,7 @@ import { type StorageProfile, storageProfiles } from "../kv/slatedb-settings.ts"
 import { checkInteger, checkOptions, checkSignal } from "../log/arguments.ts";
 import { idempotencyWindowMsDefault } from "../log/idempotency-keys.ts";
 import { AdaptiveLinger, fixedLinger, type Linger } from "../log/linger.ts";
+import { type ProcessingOptions, processingOptionNames } from "../processors/processing.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
 import { type IdSource, systemIds } from "../runtime/ids.ts";
 import { type Random, systemRandom } from "../runtime/random.ts";
@@ -17,7 +18,7 @@ import type { FencedInfo } from "./fencing-watch.ts";
 import { expiresAfterIntervals } from "./lease.ts";
 
 /** How to open a store. Unknown options are refused. */
-export interface OpenOptions<Definitions extends EventDefinitions = never> {
+export interface OpenOptions<Definitions extends EventDefinitions = never> extends ProcessingOptions {
   /** `memory:`, `file:DIR` or `s3://bucket/prefix`. */
   readonly url: string;
   /** The events of each category. Left out, the store takes any event; given, it takes only these. */
@@ -89,7 +90,8 @@ const optionNames = [
   "clock",
   "ids",
   "random",
-] as const;
+  ...processingOptionNames,
+];
 export const s3OptionNames: readonly string[] = [
   "endpoint",
   "region",
@@ -217,6 +219,7 @@ export interface Settings {
   readonly idempotencyWindowMs: number;
   readonly onError: (error: unknown) => void;
   readonly onFenced: ((info: FencedInfo) => unknown) | undefined;
+  readonly processing: ProcessingOptions;
 }
 
 /** Throws `invalid-argument` for the first option that cannot be. */
@@ -242,5 +245,6 @@ export function checkSettings(options: Omit<OpenOptions<EventDefinitions>, "url"
       checkInteger(options.idempotencyWindowMs, "idempotencyWindowMs", 1) ?? idempotencyWindowMsDefault,
     onError: options.onError ?? warn,
     onFenced: options.onFenced,
+    processing: options,
   };
 }

@@ -352,6 +352,7 @@ describe("Bad calls", () => {
     ["an unknown word for what to write", { write: "some" }],
     ["memory that somebody else is to write", { write: "none" }],
     ["onFenced", { onFenced: () => {} } as never],
+    ["processors, which a store has", { reactors: [] } as never],
     ["an unknown option", { partition: 4 } as never],
   ];
   for (const [what, options] of bad) {
