@@ -10,18 +10,20 @@ import {
   OverloadedError,
   StorageUnavailableError,
   StoreClosedError,
+  withOutcome,
 } from "../errors.ts";
 import type { StoredEvent } from "../format/envelope.ts";
 import type { CommitRecord, LogEnd } from "../format/records.ts";
 import type { KeyValueStore, KvOperation } from "../kv/kv.ts";
 import type { Clock } from "../runtime/clock.ts";
-import { DeadlineExpired, pause, withDeadline } from "../runtime/deadline.ts";
+import { DeadlineExpired, withDeadline } from "../runtime/deadline.ts";
 import type { PreparedCommit } from "./commit.ts";
 import { assertUpperRows, type GroupDecoration, type GroupDecorator } from "./commit-extras.ts";
 import { type GroupRows, groupRows, hasRows, IndexWriter } from "./group-rows.ts";
 import type { IdempotencyKeys } from "./idempotency-keys.ts";
 import type { IndexReader } from "./index-reader.ts";
 import { type Conflict, GroupJudge, type Verdict } from "./judge.ts";
+import type { Linger } from "./linger.ts";
 import type { RecentLog } from "./recent-log.ts";
 import type { StreamHeads } from "./stream-heads.ts";
 import type { StreamNames } from "./stream-names.ts";
@@ -43,7 +45,7 @@ export interface CommitPipelineOptions {
   readonly index: IndexReader;
   readonly keys: IdempotencyKeys;
   readonly end: LogEnd;
-  readonly lingerMs: number;
+  readonly linger: Linger;
   readonly timeoutMs: number;
   /** Whether a commit in conflict repeats an earlier one (its result), or what to tell the caller. */
   readonly explain: (commit: PreparedCommit, conflict: Conflict) => Promise<CommitRecord | EventStoreError>;
@@ -247,8 +249,10 @@ export class CommitPipeline {
       while (this.#queue.length > 0) {
         // Lets everybody who was just answered come back with the next append before the group is cut.
         await new Promise<void>((resolve) => setImmediate(resolve));
-        if (this.#options.lingerMs > 0) await pause(this.#options.lingerMs, this.#closing.signal);
+        const { linger } = this.#options;
+        await linger.wait(() => this.#queue.length, this.#closing.signal);
         this.#inFlight = this.#cutGroup();
+        linger.groupStarted(this.#queue.length);
         await this.#commitGroup(this.#inFlight);
         this.#inFlight = [];
         this.#stalled = false;
@@ -303,6 +307,8 @@ export class CommitPipeline {
         await this.#write(judge, rows, swept);
         for (const decoration of decorations) decoration.durable();
       }
+      // Before anybody is answered: who comes back with the next append has not come by himself.
+      this.#options.linger.groupStored(this.#queue.length);
       this.#announce(verdicts, judge.events);
     } catch (error) {
       const failure = asStoreError(error, writing ? "unknown" : "not-applied");
@@ -434,15 +440,10 @@ export class CommitPipeline {
 
 /** The error that stopped the store, told to a commit that was not even begun. */
 function again(failure: EventStoreError): EventStoreError {
-  return copyWith(failure, "not-applied");
-}
-
-function copyWith(error: EventStoreError, outcome: "not-applied" | "unknown"): EventStoreError {
-  const copy: EventStoreError = Object.create(Object.getPrototypeOf(error), Object.getOwnPropertyDescriptors(error));
-  return Object.defineProperty(copy, "outcome", { value: outcome, enumerable: true });
+  return withOutcome(failure, "not-applied");
 }
 
 function asStoreError(error: unknown, outcome: "not-applied" | "unknown"): EventStoreError {
-  if (error instanceof EventStoreError) return error.outcome === undefined ? copyWith(error, outcome) : error;
+  if (error instanceof EventStoreError) return error.outcome === undefined ? withOutcome(error, outcome) : error;
   return new InternalError("A commit group failed", { cause: error, outcome });
 }
