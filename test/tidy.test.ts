@@ -49,7 +49,10 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     ...["errors.ts", "vocabulary", "runtime", "kv", "schema", "log", "subscriptions", "decider", "processors"],
     ...["store", "partitions"],
   ],
-  testing: ["index.ts", "errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "decider", "store"],
+  testing: [
+    ...["index.ts", "errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "decider", "processors"],
+    "store",
+  ],
   cli: ["index.ts", "errors.ts", "vocabulary", "runtime", "kv", "format", "schema"],
   demo: ["index.ts"],
 };
