@@ -16,9 +16,11 @@ import { eventOf, type ParkedRecord, Parking } from "./parking.ts";
 import type { Batch, BatchContext, BatchTarget, Processor, Rebuilding } from "./processor.ts";
 import { HandlingFailure } from "./worker.ts";
 
-/** How many rows and bytes a batch's commit may have before it is cut in two. */
+/** A batch with more rows is cut in two, because appends wait while its commit is written; one event may have more. */
+const rowsAtOnceMax = 4_000;
+/** The most rows and bytes of a commit. */
 const rowsMax = commitRowsMax - 200;
-const bytesMax = commitBytesMax / 2;
+const bytesMax = commitBytesMax / 4;
 
 function bytesOf(rows: readonly KvOperation[]): number {
   return rows.reduce((sum, row) => sum + row.key.length + (row.kind === "put" ? row.value.length : 0), 0);
@@ -78,7 +80,9 @@ export class DocumentTarget implements BatchTarget {
     this.#parking?.assertRoom(parked.length);
     const rows = overlay.rows(documents.generation);
     const bytes = bytesOf(rows);
-    if (rows.length > rowsMax || bytes > bytesMax) return await this.#inHalves(events, toPosition, lastAttempt);
+    const isOne = events[0]?.position === events.at(-1)?.position;
+    if (rows.length > (isOne ? rowsMax : rowsAtOnceMax) || bytes > bytesMax)
+      return await this.#inHalves(events, toPosition, lastAttempt);
     const parkedRows = parked.flatMap((record) => this.#parking?.row(record) ?? []);
     await this.#core.submit({ rows: [...rows, ...parkedRows, documents.checkpointRow(toPosition)] });
     this.#handledTo = toPosition;
