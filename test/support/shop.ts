@@ -18,13 +18,19 @@ const orders = defineEvents("order", {
   OrderCancelled: event({ schema: v.object({ customer: v.string(), total: v.number() }) }),
 });
 
+const mailEvents = defineEvents("mails", { Mailed: event({ schema: v.object({ order: v.string() }) }) });
+
 const paymentEvents = defineEvents("payment", {
   PaymentAsked: event({ schema: v.object({ order: v.string() }) }),
   Reminded: event({ schema: v.object({ order: v.string() }) }),
 });
 
 /** For stores without types: what these infer is for other tests. */
-export const shopEvents: readonly never[] = [orders, paymentEvents] as readonly EventDefinitions[] as readonly never[];
+export const shopEvents: readonly never[] = [
+  orders,
+  paymentEvents,
+  mailEvents,
+] as readonly EventDefinitions[] as readonly never[];
 
 const payments = defineDecider("payments", {
   events: paymentEvents,
