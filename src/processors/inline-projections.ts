@@ -5,7 +5,7 @@
  * what it lacks is applied in the group that makes it serve.
  */
 
-import { InternalError, OverloadedError, printable } from "../errors.ts";
+import { InternalError, OverloadedError, printable, StoreClosedError } from "../errors.ts";
 import { readSummary, type StoredEvent } from "../format/envelope.ts";
 import { settingsKey } from "../format/processor-keys.ts";
 import { recordRow } from "../format/processor-records.ts";
@@ -62,6 +62,9 @@ export class InlineProjection {
     this.#settings = host.settings;
     this.projection = projection;
     this.generations = new Generations(host.core, host.settings, projection);
+    // Nobody may be waiting for it.
+    this.#ready.promise.catch(() => {});
+    host.core.onClose(() => this.#ready.reject(new StoreClosedError()));
   }
 
   /** Resolves when commits carry its documents. */
@@ -85,7 +88,13 @@ export class InlineProjection {
     const target = new DocumentTarget(this.#core, this.projection, serving.generation);
     const from = await target.loadCheckpoint();
     // Others may have appended without it. If that is little it is made good now, else behind the store's back.
-    if (await this.#lacksLittle(from)) await this.#takeOver(target.documents, from, (settings) => settings);
+    try {
+      if (await this.#lacksLittle(from)) await this.#takeOver(target.documents, from, (settings) => settings);
+    } catch (error) {
+      // A projection with a bug does not keep the store shut: it is caught up with behind it, and fails there.
+      this.#core.assertOpen();
+      this.#core.warn(error);
+    }
   }
 
   /** What has to be built, or caught up with, before commits can carry its documents. */

@@ -100,6 +100,7 @@ export class Processing {
     const waitFor: ProcessorRunner["waitFor"] = (...given) => this.#runner.waitFor(...given);
     switch (mode) {
       case "live":
+        this.#runner.reserve(name);
         this.#documents.set(projection, new LiveDocuments(core, projection));
         return;
       case "async": {

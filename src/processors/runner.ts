@@ -40,6 +40,7 @@ export class ProcessorRunner implements ProcessorControls {
   readonly #core: StoreCore;
   readonly settings: SettingsKeeper;
   readonly #source: EventSource;
+  readonly #names = new Set<string>();
   readonly #entries = new Map<string, Entry>();
   readonly #waiting = new Set<WaitingFor>();
   #wakeTimer: ReturnType<typeof setInterval> | undefined;
@@ -53,13 +54,18 @@ export class ProcessorRunner implements ProcessorControls {
 
   /** Adds a processor; before `start`. Throws `invalid-argument` for a name that is taken or none, and too many processors. */
   add(processor: Processor): void {
-    checkName(processor.name, "name");
-    if (this.#entries.has(processor.name))
-      throw new InvalidArgumentError("name", `is that of two processors: ${printable(processor.name)}`);
+    this.reserve(processor.name);
     if (this.#entries.size >= processorsMax)
       throw new InvalidArgumentError("processors", `must be at most ${processorsMax}`);
     checkRetries(processor.retries);
     this.#entries.set(processor.name, { processor, main: undefined, rebuild: undefined, beginning: undefined });
+  }
+
+  /** Takes a name for what needs no running. Throws `invalid-argument` for a name that is taken, or none. */
+  reserve(name: string): void {
+    checkName(name, "name");
+    if (this.#names.has(name)) throw new InvalidArgumentError("name", `is that of two processors: ${printable(name)}`);
+    this.#names.add(name);
   }
 
   /**

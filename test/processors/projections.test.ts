@@ -198,6 +198,39 @@ describe("An inline projection", () => {
     expect(store.processors()[0]).toMatchObject({ state: "running", lagEvents: 0 });
   });
 
+  test("with a bug does not keep the store shut, and whoever reads it is told", async () => {
+    const storage = createMemoryStorage();
+    {
+      await using store = await openEventStoreOn(openMemoryKv(storage), {});
+      await store.append("s-1", [{ type: "T", data: {} }], any);
+    }
+    const broken = defineProjection("broken", {
+      version: 1,
+      mode: "inline",
+      retries: { attempts: 1 },
+      document: v.number(),
+      on: {
+        T: () => {
+          throw new RangeError("mine");
+        },
+      },
+    });
+    const errors: unknown[] = [];
+    const onError = (error: unknown): void => {
+      errors.push(error);
+    };
+    const store = await openEventStoreOn(openMemoryKv(storage), { projections: [broken], onError });
+    await until(() => store.processors()[0]?.state === "failed");
+    expect(store.processors()[0]?.reason).toContain("mine");
+    expect((await errorOf(store.documents(broken).get("x", { timeoutMs: 5 }))).code).toBe("overloaded");
+    expect((await store.append("s-1", [{ type: "T", data: {} }], any)).position).toBe(2);
+    const waiting = store.documents(broken).get("x");
+    waiting.catch(() => {});
+    await store.close();
+    expect((await errorOf(waiting)).code).toBe("store-closed");
+    expect(errors.length).toBeGreaterThan(0);
+  });
+
   test("whose handler reads one document to find another gets both", async () => {
     const storage = createMemoryStorage();
     const chain = defineProjection("chain", {
@@ -397,6 +430,8 @@ describe("Definitions", () => {
       projections: [totals("async"), totals("inline")],
     });
     expect((await errorOf(twice)).message).toContain("is that of two processors");
+    const live = openEventStoreOn(openMemoryKv(), { events: [order], projections: [totals("live"), totals("async")] });
+    expect((await errorOf(live)).message).toContain("is that of two processors");
     const unknown = openEventStoreOn(openMemoryKv(), { projections: [totals("async")] });
     expect((await errorOf(unknown)).code).toBe("invalid-argument");
     const none = openEventStoreOn(openMemoryKv(), { projections: [{ name: "x" } as never] });
