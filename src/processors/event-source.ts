@@ -254,7 +254,8 @@ export class EventSource {
     if (cursor.filter !== undefined && far && this.#companyOf(cursor) < companyMin)
       return await this.#readMatches(cursor, cursor.filter, from);
     const piece = await this.#piece(Math.floor((from - 1) / pieceEvents));
-    return piece === undefined ? undefined : batchFrom(piece, cursor, from);
+    // A piece that others asked for may have been read when the log was shorter.
+    return piece === undefined || piece.to < from ? undefined : batchFrom(piece, cursor, from);
   }
 
   /** How many others read in the neighbourhood. */

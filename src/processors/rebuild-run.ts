@@ -152,6 +152,8 @@ export class RebuildRun {
         if (this.#ended || (main !== undefined && position < main.position)) return;
         await this.#options.rebuilding.finish(position);
         this.#ended = true;
+        // From here on it is the processor itself that writes what this one has built.
+        build.retire();
         main?.moveTo(position);
         this.#options.onFinished(position);
         this.#settle(this.#result(position, false));

@@ -77,6 +77,7 @@ export class Worker {
   #paused: boolean;
   #error: ProcessorError | undefined;
   #failed = false;
+  #retired = false;
   #activity: Activity = "starting";
   #progressSinceMs: number;
   #behindSinceMs: number | undefined;
@@ -186,6 +187,12 @@ export class Worker {
     this.#saved = position;
     this.#failed = false;
     this.#error = undefined;
+  }
+
+  /** To be called within a task: nothing is read, handled or saved any more. Another goes on where it was. */
+  retire(): void {
+    this.#retired = true;
+    this.#stop.abort();
   }
 
   async #run(): Promise<void> {
@@ -323,7 +330,7 @@ export class Worker {
 
   async #saveAtEnd(): Promise<void> {
     const position = this.position;
-    if (!this.#started || this.#failed || position <= this.#saved || !this.#isStoreOpen()) return;
+    if (this.#retired || !this.#started || this.#failed || position <= this.#saved || !this.#isStoreOpen()) return;
     const batch: Batch = { events: [], fromPosition: this.#saved + 1, toPosition: position };
     try {
       // The wait is over, so the signal of a stop is not for this one.
