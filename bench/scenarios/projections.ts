@@ -114,7 +114,7 @@ async function run(context: Context): Promise<readonly Row[]> {
     context.progress(`import, documents: ${mode}`);
     rows.push(await whileImporting(context, mode));
   }
-  for (const idle of [0, context.settings.idle]) rows.push(await besideIdle(context, idle));
+  for (const idle of [0, 1, context.settings.idle]) rows.push(await besideIdle(context, idle));
   return rows;
 }
 

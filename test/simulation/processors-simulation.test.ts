@@ -14,7 +14,7 @@ import { checkout, shopEvents, totals, totalsOf } from "../support/shop.ts";
 
 setDefaultTimeout(60_000);
 
-const seeds = 40;
+const seeds = 70;
 const steps = 60;
 
 interface Opened {
