@@ -129,8 +129,15 @@ export class CommandHandler {
     const base = cached ?? (await this.#loadBehind(decider, streamName, job.signal));
     if (cached === undefined) this.#cache.put(decider, streamName, base);
     if (expectedVersion !== undefined && !satisfies(expectedVersion, base.version)) {
-      // Throws the conflict, unless it is the cached state that is behind.
-      await this.#core.submit({ checks: [{ streamName, expectedVersion }] });
+      try {
+        // Throws the conflict, unless it is the cached state that is behind.
+        await this.#core.submit({ checks: [{ streamName, expectedVersion }] });
+      } catch (error) {
+        // An earlier attempt that timed out may have been stored meanwhile.
+        const first = error instanceof ConflictError ? await this.#firstResult(job) : undefined;
+        if (first === undefined) throw error;
+        return first;
+      }
       return await this.#refreshed(job, base.version);
     }
     let events: readonly object[];

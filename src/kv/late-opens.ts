@@ -31,14 +31,16 @@ export async function openWithin<T>(options: {
     await release();
     throw error;
   }
-  const opening = open();
+  const opening = Promise.try(open);
   try {
     return await withDeadline(opening, Math.max(1, timeoutMs - (clock.monotonic() - startedMs)), "Opening");
   } catch (error) {
+    const others = late.get(key);
     const thrownAway = opening
       .then(discard)
       .catch(() => {})
       .then(release)
+      .then(() => others)
       .finally(() => {
         if (late.get(key) === thrownAway) late.delete(key);
       });

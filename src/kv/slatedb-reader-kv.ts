@@ -7,7 +7,7 @@
 import { type EventStoreError, StorageUnavailableError, StoreClosedError, StoreNotFoundError } from "../errors.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { DeadlineExpired, pause, withDeadline } from "../runtime/deadline.ts";
-import { prepareBucket } from "./bucket-access.ts";
+import { findStore, prepareBucket } from "./bucket-access.ts";
 import { findFolder } from "./folder.ts";
 import type { KeyValueReader, KvCursor, KvRange, KvReader, KvReaderStats, KvReaderStatus, ScanPurpose } from "./kv.ts";
 import type { S3Options, StoreLocation } from "./object-store.ts";
@@ -60,6 +60,12 @@ async function resolvePlace(
   }
 }
 
+/** Whether the place answers: one listing, without making anything of the engine's. */
+async function findPlace({ location, s3 }: SlateReaderOptions): Promise<void> {
+  if (location.kind === "folder") await findFolder(location.directory);
+  else await findStore(location, { ...s3, createBucket: false });
+}
+
 async function openHandle(options: SlateReaderOptions, tuning: SlateReaderTuning): Promise<ReaderHandle> {
   let place: NativePlace | undefined;
   try {
@@ -98,7 +104,7 @@ class SlateReaderKv implements KeyValueReader {
       clock: options.clock,
       silenceMs: tuning.probeMs,
       retryMs: tuning.retryMs,
-      ask: async () => await (await resolvePlace(options, tuning, tuning.readTimeoutMs)).release(),
+      ask: () => findPlace(options),
       signal: this.#closing.signal,
     });
     this.#lookMs = Math.max(lookMsMin, Math.min(lookMsMax, tuning.pollMs / 4));

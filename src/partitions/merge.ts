@@ -33,13 +33,16 @@ function headOf<T>(result: IteratorResult<T, unknown>): T | undefined {
 }
 
 /**
- * What the sources hand out, as it comes, at most one value of each ahead of the consumer. Ends when all have ended, or when
- * `signal` is aborted; fails as soon as one fails.
+ * What the sources hand out, as it comes, at most one value of each ahead of the consumer. `open` makes them; the signal that it
+ * gets is aborted when `signal` is, and when nobody takes anything any more. Ends when all have ended, or when `signal` is
+ * aborted; fails as soon as one fails, whatever the others are waiting for.
  */
 export async function* mergeLive<T>(
-  sources: readonly AsyncIterator<T>[],
+  open: (signal: AbortSignal) => readonly AsyncIterator<T>[],
   signal: AbortSignal,
 ): AsyncGenerator<readonly [T, number]> {
+  const over = new AbortController();
+  const sources = open(AbortSignal.any([signal, over.signal]));
   const ready: (readonly [T, number])[] = [];
   let live = sources.length;
   let failure: { readonly error: unknown } | undefined;
@@ -76,6 +79,8 @@ export async function* mergeLive<T>(
     }
   } finally {
     signal.removeEventListener("abort", onAbort);
-    await Promise.allSettled(sources.map((source) => source.return?.()));
+    over.abort();
+    // Not waited for: one that is being asked for its next value ends when it has noticed.
+    for (const source of sources) void Promise.resolve(source.return?.()).catch(() => {});
   }
 }

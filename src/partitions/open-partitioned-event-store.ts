@@ -194,16 +194,8 @@ function openerOf(plan: Plan, partition: number): PartitionOpener {
   const { createBucket: _, ...s3 } = plan.s3;
   const { events, clock } = own;
   return {
-    write: async (signal, onFenced) => {
-      const signals = own.signal === undefined ? signal : AbortSignal.any([own.signal, signal]);
-      return (await openEventStore<EventDefinitions>({
-        ...own,
-        url,
-        s3,
-        signal: signals,
-        onFenced,
-      })) as unknown as EventStore;
-    },
+    write: async (signal, onFenced) =>
+      (await openEventStore<EventDefinitions>({ ...own, url, s3, signal, onFenced })) as unknown as EventStore,
     read: () =>
       openEventStoreReader({
         ...{ url, s3, onError },

@@ -12,8 +12,11 @@ import type { RecordedEvent } from "../vocabulary/event.ts";
 import type { EventFilter } from "../vocabulary/filter.ts";
 import type { PartitionHealth, PartitionRole } from "./partitioned-event-store.ts";
 
-/** How often it is looked whether a partition that nobody has written to yet is there now. */
+/** How often it is looked whether a partition that nobody has written to yet is there now, at first and at most. */
 const lookMs = 1_000;
+const lookMsMax = 30_000;
+/** How often it is looked whether the writer still writes: one that has failed tells nobody. */
+const watchMs = 1_000;
 /** How long to wait before a follower goes on after its source has failed, at first and at most. */
 const retryMs = 100;
 const retryMsMax = 5_000;
@@ -38,7 +41,8 @@ export class Partition {
   readonly number: number;
   readonly #opener: PartitionOpener;
   #writer: EventStore | undefined;
-  #claiming: { readonly done: Promise<void>; readonly abort: AbortController } | undefined;
+  #watch: ReturnType<typeof setInterval> | undefined;
+  #claiming: Claim | undefined;
   #reader: Promise<EventStoreReader> | undefined;
   #openReader: EventStoreReader | undefined;
   #error: EventStoreError | undefined;
@@ -51,7 +55,7 @@ export class Partition {
   }
 
   get role(): PartitionRole {
-    if (this.#writer !== undefined) return "writer";
+    if (this.#writer !== undefined && writes(this.#writer)) return "writer";
     return this.#claiming === undefined ? "reader" : "standby";
   }
 
@@ -73,37 +77,35 @@ export class Partition {
     throw new WriterActiveError(this.#claiming === undefined ? message : `${message} yet`, undefined);
   }
 
-  /** Becomes the writer, or goes on waiting to be it. Throws what opening a store throws, or the signal's reason. */
+  /**
+   * Becomes the writer, or waits to be it with whoever waits already. Throws what opening a store throws, `store-closed` where the
+   * partition is released meanwhile, or the signal's reason; when the last who waits has given up, the claim ends.
+   */
   async claim(signal?: AbortSignal): Promise<void> {
     this.#assertOpen();
     signal?.throwIfAborted();
-    if (this.#writer !== undefined) {
-      if (writes(this.#writer)) return;
-      // It has failed, or was fenced and has not been told yet.
-      await this.#drop(this.#writer);
-    }
-    if (this.#claiming === undefined) {
-      const abort = new AbortController();
-      const done = this.#claim(abort.signal).finally(() => {
-        this.#claiming = undefined;
-      });
-      done.catch(() => {});
-      this.#claiming = { done, abort };
-    }
-    const { done, abort } = this.#claiming;
-    const onAbort = (): void => abort.abort(signal?.reason);
+    const { promise: givenUp, reject } = Promise.withResolvers<never>();
+    givenUp.catch(() => {});
+    const onAbort = (): void => reject(signal?.reason);
     signal?.addEventListener("abort", onAbort, { once: true });
-    await done.finally(() => signal?.removeEventListener("abort", onAbort));
+    const claiming = this.#claim();
+    claiming.waiting += 1;
+    try {
+      await Promise.race([claiming.done, givenUp]);
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
+      claiming.waiting -= 1;
+      if (claiming.waiting === 0) claiming.abort.abort(signal?.reason);
+    }
   }
 
   /** Stops writing, or waiting to. */
   async release(): Promise<void> {
     this.#assertOpen();
-    this.#claiming?.abort.abort(new StoreClosedError(`Partition ${this.number} was released`));
-    await this.#claiming?.done.catch(() => {});
-    const writer = this.#writer;
-    this.#writer = undefined;
-    await writer?.close();
+    const claiming = this.#claiming;
+    claiming?.abort.abort(new StoreClosedError(`Partition ${this.number} was released`));
+    await claiming?.done.catch(() => {});
+    await this.#drop();
   }
 
   close(): Promise<void> {
@@ -135,72 +137,115 @@ export class Partition {
    */
   async *follow(after: number, filter: EventFilter | undefined, signal: AbortSignal): AsyncGenerator<RecordedEvent> {
     const ended = AbortSignal.any([signal, this.#closed.signal]);
-    let failures = 0;
-    let last = after;
+    const place = new Place(after);
+    let waits = 0;
     while (!ended.aborted) {
       try {
         const source = await this.source();
         if (source === undefined) {
-          await pause(lookMs, ended);
+          await pause(Math.min(lookMsMax, lookMs * 2 ** waits), ended);
+          waits += 1;
           continue;
         }
-        const options: SubscribeOptions = { from: { after: last }, signal: ended, ...(filter && { filter }) };
+        const options: SubscribeOptions = { from: { after: place.after }, signal: ended, ...(filter && { filter }) };
         for await (const event of source.subscribe(options)) {
+          waits = 0;
+          if (!place.isNew(event)) continue;
+          place.take(event);
           yield event;
-          failures = 0;
-          last = event.position;
         }
       } catch (error) {
         if (ended.aborted) return;
         if (!mayPass(error)) throw error;
-        await pause(Math.min(retryMsMax, retryMs * 2 ** failures), ended);
-        failures += 1;
+        await pause(Math.min(retryMsMax, retryMs * 2 ** waits), ended);
+        waits += 1;
       }
     }
   }
 
-  async #claim(signal: AbortSignal): Promise<void> {
-    try {
-      let opened: EventStore | undefined;
-      const writer = await this.#opener.write(signal, () => void this.#lose(opened));
-      opened = writer;
-      if (signal.aborted || this.#closing !== undefined) {
-        await writer.close();
+  /** The claim under way, or a new one. */
+  #claim(): Claim {
+    if (this.#claiming !== undefined) return this.#claiming;
+    const abort = new AbortController();
+    const done = this.#become(abort.signal).finally(() => {
+      if (this.#claiming === claiming) this.#claiming = undefined;
+    });
+    done.catch(() => {});
+    const claiming: Claim = { done, abort, waiting: 0 };
+    this.#claiming = claiming;
+    return claiming;
+  }
+
+  async #become(signal: AbortSignal): Promise<void> {
+    if (this.#writer !== undefined && writes(this.#writer)) return;
+    // It has failed, or was fenced and has not been told yet.
+    await this.#drop();
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        await this.#openWriter(signal);
+        this.#error = undefined;
+        // Who follows goes on with the writer, which has everything that the replica has.
+        this.#retireReader();
+        return;
+      } catch (error) {
+        if (signal.aborted) throw error;
+        this.#error = error instanceof EventStoreError ? error : undefined;
+        if (!this.#opener.standsBy || !mayPass(error)) throw error;
+        await pause(Math.min(retryMsMax, retryMs * 2 ** attempt), signal);
         signal.throwIfAborted();
-        this.#assertOpen();
       }
-      this.#writer = writer;
-      this.#error = undefined;
-    } catch (error) {
-      if (!signal.aborted) this.#error = error instanceof EventStoreError ? error : undefined;
-      throw error;
     }
-    // Who follows goes on with the writer, which has everything that the replica has.
-    this.#retireReader();
   }
 
-  /** Another writer has the partition now. */
-  async #lose(writer: EventStore | undefined): Promise<void> {
-    if (writer !== undefined) await this.#drop(writer);
-    if (this.#opener.standsBy && this.#closing === undefined) this.claim().catch(this.#opener.onError);
-  }
-
-  async #drop(writer: EventStore): Promise<void> {
-    if (this.#writer === writer) this.#writer = undefined;
-    await writer.close().catch(() => {});
-  }
-
-  async #openAReader(): Promise<EventStoreReader> {
-    try {
-      const reader = await this.#opener.read();
-      if (this.#closing !== undefined) await reader.close();
-      this.#openReader = reader;
-      return reader;
-    } catch (error) {
-      // Tried anew by whoever asks next.
-      this.#reader = undefined;
-      throw error;
+  async #openWriter(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    let opened: EventStore | undefined;
+    const writer = await this.#opener.write(signal, () => this.#lose(opened));
+    opened = writer;
+    if (signal.aborted) {
+      await writer.close();
+      signal.throwIfAborted();
     }
+    this.#writer = writer;
+    this.#watch = setInterval(() => {
+      if (!writes(writer)) this.#lose(writer);
+    }, watchMs);
+    this.#watch.unref();
+  }
+
+  /** Another writer has the partition now, or this one has stopped for another reason. */
+  #lose(writer: EventStore | undefined): void {
+    if (writer === undefined || this.#writer !== writer || this.#claiming !== undefined) return;
+    clearInterval(this.#watch);
+    if (this.#opener.standsBy && this.#closing === undefined) this.claim().catch((error) => this.#report(error));
+  }
+
+  #report(error: unknown): void {
+    const isOver = error instanceof EventStoreError && error.code === "store-closed";
+    if (!isOver) this.#opener.onError(error);
+  }
+
+  async #drop(): Promise<void> {
+    const writer = this.#writer;
+    this.#writer = undefined;
+    clearInterval(this.#watch);
+    await writer?.close().catch((error) => this.#report(error));
+  }
+
+  #openAReader(): Promise<EventStoreReader> {
+    const opening = this.#opener.read().then(
+      async (reader) => {
+        if (this.#reader === opening) this.#openReader = reader;
+        else if (this.#closing !== undefined) await reader.close();
+        return reader;
+      },
+      (error: unknown) => {
+        // Tried anew by whoever asks next.
+        if (this.#reader === opening) this.#reader = undefined;
+        throw error;
+      },
+    );
+    return opening;
   }
 
   #retireReader(): void {
@@ -215,11 +260,13 @@ export class Partition {
   }
 
   async #close(): Promise<void> {
-    this.#claiming?.abort.abort(new StoreClosedError());
     this.#closed.abort();
-    await this.#claiming?.done.catch(() => {});
+    const claiming = this.#claiming;
+    claiming?.abort.abort(new StoreClosedError());
+    await claiming?.done.catch(() => {});
     const writer = this.#writer;
     this.#writer = undefined;
+    clearInterval(this.#watch);
     const reader = this.#reader;
     try {
       await writer?.close();
@@ -229,13 +276,44 @@ export class Partition {
   }
 }
 
+/** An attempt to become the writer, and how many wait for it. */
+interface Claim {
+  readonly done: Promise<void>;
+  readonly abort: AbortController;
+  waiting: number;
+}
+
+/** How far a follower has come, to the part: the parts of a split event share its position. */
+class Place {
+  /** Everything up to here was handed out. */
+  after: number;
+  #at = 0;
+  #part = -1;
+
+  constructor(after: number) {
+    this.after = after;
+  }
+
+  /** Whether it was not handed out before. */
+  isNew({ position, part }: RecordedEvent): boolean {
+    return position > this.after && (position !== this.#at || (part?.index ?? 0) > this.#part);
+  }
+
+  take({ position, part }: RecordedEvent): void {
+    this.#at = position;
+    this.#part = part?.index ?? 0;
+    const isWhole = part === undefined || part.index === part.count - 1;
+    this.after = isWhole ? position : position - 1;
+  }
+}
+
 /** Whether a store still takes writes, as far as it knows. */
 function writes(store: EventStore): boolean {
   const { state } = store.health();
   return state === "open" || state === "stalled";
 }
 
-/** Whether a subscription that failed so may go on from where it was: its source was closed under it, or does not answer. */
+/** Whether what failed so may go on from where it was: a source was closed under it, or does not answer. */
 function mayPass(error: unknown): boolean {
   return error instanceof EventStoreError && passing.includes(error.code);
 }

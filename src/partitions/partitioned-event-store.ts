@@ -32,13 +32,16 @@ export type PartitionPositions = readonly number[];
 export interface PartitionedEvent<Event> {
   readonly event: Event;
   readonly partition: number;
-  /** To go on behind this event: the checkpoint that belongs to it. */
+  /**
+   * To go on behind this event, in the direction of the read: the checkpoint that belongs to it. On a part of a split event that
+   * is not the last, the event itself comes again, whole.
+   */
   readonly positions: PartitionPositions;
 }
 
 /** Which events of all partitions to read. */
 export interface ReadPartitionsOptions<Type extends string = string> {
-  /** Behind these positions; backwards, from these positions on, themselves included. Default: all events. */
+  /** Behind these positions; backwards, from these positions down, themselves included, 0 for none left. Default: all events. */
   readonly from?: PartitionPositions;
   /** Default: `"forwards"`. */
   readonly direction?: ReadDirection;

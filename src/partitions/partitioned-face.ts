@@ -130,19 +130,21 @@ class PartitionedFace {
       ...(signal && { signal }),
     } as const;
     return async function* (this: PartitionedFace): AsyncGenerator<PartitionedEvent<RecordedEvent>> {
-      const positions = [...(from ?? this.#partitions.map(() => 0))];
       const sources = await Promise.all(this.#partitions.map(sourceOf));
+      const ends = backwards ? sources.map(async (source) => (await source?.lastPosition()) ?? 0) : [];
+      const positions = [...(from ?? (backwards ? await Promise.all(ends) : sources.map(() => 0)))];
       const events = sources.map((source, partition) => {
         const start = positions[partition] ?? 0;
-        if (source === undefined || (backwards && from !== undefined && start === 0)) return nothing();
-        const fromPosition = backwards ? start : start + 1;
-        return source.readAll({ ...own, ...(from === undefined ? {} : { fromPosition }) });
+        if (source === undefined || (backwards && start === 0)) return nothing();
+        return source.readAll({ ...own, fromPosition: backwards ? start : start + 1 });
       });
       let left = limit;
+      let at: RecordedEvent | undefined;
       for await (const [event, partition] of mergeOrdered(events, backwards ? later : earlier)) {
-        // Parts of a split event share a position and are not torn apart.
-        if (left <= 0 && positions[partition] !== event.position) return;
-        positions[partition] = event.position;
+        // Parts of a split event come one after another, and are not torn apart.
+        if (left <= 0 && (at === undefined || isWhole(at))) return;
+        at = event;
+        positions[partition] = event.position - (isWhole(event) === backwards ? 1 : 0);
         yield { event, partition, positions: Object.freeze([...positions]) };
         left -= 1;
       }
@@ -169,7 +171,10 @@ class PartitionedFace {
     const signal = checkSignal(given.signal);
     checkFilter(given.filter);
     const filter = given.filter as EventFilter | undefined;
-    const from = this.#checkFrom(given.from);
+    const start = this.#checkFrom(given.from);
+    // Where the end is, is asked now, not when the first event is taken.
+    const from = start === "end" ? Promise.all(this.#partitions.map(lastPositionOf)) : Promise.resolve(start);
+    from.catch(() => {});
     const left = new AbortController();
     const ended = signal === undefined ? left.signal : AbortSignal.any([signal, left.signal]);
     const events = this.#follow(from, filter, ended);
@@ -183,14 +188,15 @@ class PartitionedFace {
   }
 
   async *#follow(
-    from: PartitionPositions | "end",
+    from: Promise<PartitionPositions>,
     filter: EventFilter | undefined,
     ended: AbortSignal,
   ): AsyncGenerator<PartitionedEvent<RecordedEvent>> {
-    const positions = [...(from === "end" ? await Promise.all(this.#partitions.map(lastPositionOf)) : from)];
-    const live = this.#partitions.map((partition, index) => partition.follow(positions[index] ?? 0, filter, ended));
-    for await (const [event, partition] of mergeLive(live, ended)) {
-      positions[partition] = event.position;
+    const positions = [...(await from)];
+    const open = (signal: AbortSignal) =>
+      this.#partitions.map((partition, index) => partition.follow(positions[index] ?? 0, filter, signal));
+    for await (const [event, partition] of mergeLive(open, ended)) {
+      positions[partition] = event.position - (isWhole(event) ? 0 : 1);
       yield { event, partition, positions: Object.freeze([...positions]) };
     }
   }
@@ -217,6 +223,11 @@ class PartitionedFace {
     });
     return this.#closing;
   }
+}
+
+/** Whether nothing more comes of an event: the parts of a split one share its position. */
+function isWhole({ part }: RecordedEvent): boolean {
+  return part === undefined || part.index === part.count - 1;
 }
 
 async function* nothing(): AsyncGenerator<never> {}

@@ -51,7 +51,7 @@ export class FencingWatch {
     this.#stopped = true;
     clearInterval(this.#timer);
     if (status.state === "closed") return;
-    this.#options.lease?.stop();
+    this.#options.lease?.lose();
     this.#options.onStopped();
     this.#tell(status).catch((error: unknown) => this.#report(error));
   }
@@ -78,7 +78,10 @@ export class FencingWatch {
     if (lease?.wasHeld !== true) return undefined;
     for (let looks = 1; !this.#ending.signal.aborted; looks += 1) {
       const found = await lease.look().catch(() => undefined);
-      if (found?.stored.kind === "lease" && !lease.isOwn(found)) return found.stored.lease;
+      if (found?.stored.kind === "lease" && !lease.isOwn(found)) {
+        lease.lose(found.stored);
+        return found.stored.lease;
+      }
       if (looks >= looksMax) break;
       await pause(lookIntervalMs, this.#ending.signal);
     }

@@ -48,6 +48,7 @@ export class Lease {
   #error: EventStoreError | undefined;
   #renewing: Promise<void> | undefined;
   #stopped = false;
+  #lost = false;
   #ended = false;
 
   constructor(options: LeaseOptions) {
@@ -117,6 +118,13 @@ export class Lease {
     clearInterval(this.#timer);
   }
 
+  /** The store was fenced, or has stopped: the lease is not renewed any more, and is the next writer's. */
+  lose(takenBy?: StoredLease): void {
+    this.stop();
+    this.#lost = true;
+    this.#takenBy = takenBy ?? this.#takenBy;
+  }
+
   /** The store is closed: says so at once, if the lease is still this writer's. It does not reject. */
   async release(): Promise<void> {
     await this.#end(async (tag) => {
@@ -148,7 +156,7 @@ export class Lease {
       ...(this.#renewedAt === undefined ? {} : { renewedAt: this.#renewedAt }),
       ...(this.#error === undefined ? {} : { error: this.#error }),
     };
-    if (this.#takenBy !== undefined) return { state: "lost", ...common, ...takenBy };
+    if (this.#takenBy !== undefined || (this.#lost && !this.#ended)) return { state: "lost", ...common, ...takenBy };
     if (this.#ended) return { state: "released", ...common };
     return { state: this.#error === undefined && this.#tag !== undefined ? "held" : "failing", ...common };
   }

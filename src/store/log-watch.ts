@@ -10,6 +10,8 @@ import type { Clock } from "../runtime/clock.ts";
 
 const lookMsMin = 5;
 const lookMsMax = 100;
+/** The longest pause before such a look. */
+const againMsMax = 1_000;
 const retryMs = 50;
 const retryMsMax = 10_000;
 /** Single failures pass by themselves; a row of so many is told. */
@@ -27,8 +29,14 @@ export interface LogWatchOptions {
 export class LogWatch {
   readonly #options: LogWatchOptions;
   readonly #timer: ReturnType<typeof setInterval>;
+  readonly #lookMs: number;
   /** The progress of the byte store up to which the log was followed; nothing at first. */
   #seen = -1;
+  /**
+   * When to look again though nothing has moved, at growing intervals: the engine tells of its progress a moment before its
+   * rows can be read, so the look that first met it may have come too early.
+   */
+  #again: { readonly atMs: number; readonly afterMs: number } | undefined;
   #looking = false;
   #failuresInARow = 0;
   #retryAtMs = 0;
@@ -37,8 +45,8 @@ export class LogWatch {
 
   constructor(options: LogWatchOptions) {
     this.#options = options;
-    const lookMs = Math.max(lookMsMin, Math.min(lookMsMax, options.pollMs / 16));
-    this.#timer = setInterval(() => this.look(), lookMs);
+    this.#lookMs = Math.max(lookMsMin, Math.min(lookMsMax, options.pollMs / 16));
+    this.#timer = setInterval(() => this.look(), this.#lookMs);
     this.#timer.unref();
   }
 
@@ -56,7 +64,7 @@ export class LogWatch {
     const { kv, clock } = this.#options;
     if (this.#looking || kv.status().state === "closed" || clock.monotonic() < this.#retryAtMs) return;
     const progress = kv.progress();
-    if (progress === this.#seen) return;
+    if (progress === this.#seen && (this.#again === undefined || clock.monotonic() < this.#again.atMs)) return;
     this.#looking = true;
     void this.#advance(progress);
   }
@@ -68,6 +76,9 @@ export class LogWatch {
   async #advance(progress: number): Promise<void> {
     try {
       const moved = await this.#options.follower.advance();
+      const afterMs = progress === this.#seen ? (this.#again?.afterMs ?? 0) * 2 : this.#lookMs;
+      const atMs = this.#options.clock.monotonic() + afterMs;
+      this.#again = afterMs > 0 && afterMs <= againMsMax ? { atMs, afterMs } : undefined;
       this.#seen = progress;
       this.#failure = undefined;
       this.#failuresInARow = 0;

@@ -5,6 +5,8 @@ import { checkInteger, checkOptions, checkSignal } from "../log/arguments.ts";
 import type { LiveFeed } from "../subscriptions/live-feed.ts";
 
 const timeoutMsDefault = 30_000;
+/** What a timer can hold. */
+const millisecondsMax = 2 ** 31 - 1;
 
 export interface PositionSource {
   readonly feed: LiveFeed;
@@ -19,7 +21,7 @@ export async function waitForPosition(source: PositionSource, position: unknown,
   const timeoutMs = checkInteger(given.timeoutMs, "timeoutMs", 1) ?? timeoutMsDefault;
   const signal = checkSignal(given.signal);
   const late = new AbortController();
-  const timer = setTimeout(() => late.abort(), timeoutMs);
+  const timer = setTimeout(() => late.abort(), Math.min(timeoutMs, millisecondsMax));
   const either = signal === undefined ? late.signal : AbortSignal.any([signal, late.signal]);
   try {
     for (;;) {

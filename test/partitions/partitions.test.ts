@@ -15,6 +15,7 @@ import {
   type PartitionedEventStore,
   type PartitionedOpenOptions,
   type RecordedEvent,
+  split,
 } from "../../src/index.ts";
 import { collect, errorOf, take, until } from "../support/collect.ts";
 import { minioAvailable, startMinio } from "../support/minio.ts";
@@ -54,6 +55,7 @@ const any = { expectedVersion: "any" } as const;
 const noted = (number: number, tags: readonly string[] = []) => ({ type: "Noted", data: { number }, tags });
 /** "a-0" and "a-4" live together, "a-1" elsewhere. */
 const byNumber = (name: string): number => Number(name.split("-")[1]) % 4;
+const byNumber3 = (name: string): number => Number(name.split("-")[1]) % 3;
 const numbersOf = (events: readonly PartitionedEvent<RecordedEvent>[]): number[] =>
   events.map(({ event: { data } }) => (data as { number: number }).number);
 
@@ -254,7 +256,111 @@ describe("Over all partitions", () => {
   });
 });
 
+describe("What is read in pieces", () => {
+  const number = v.object({ n: v.number() });
+  const before = defineEvents("pair", { Old: event({ schema: number }), Part: event({ schema: number }) });
+  const after = defineEvents("pair", {
+    Old: event({
+      schema: number,
+      version: 2,
+      splitsInto: ["Part"],
+      upcast: {
+        1: ({ n }: { n: number }) =>
+          split([
+            { type: "Part", data: { n: n * 10 } },
+            { type: "Part", data: { n: n * 10 + 1 } },
+          ]),
+      },
+    }),
+    Part: event({ schema: number }),
+  });
+  const dataOf = (one: PartitionedEvent<RecordedEvent>): number => (one.event.data as { n: number }).n;
+
+  test("The parts of a split event come once each, also where the partition changes hands between them", async () => {
+    const url = await newUrl();
+    const options = { url, partitions: 1, leaseIntervalMs: 200, pollIntervalMs: 20 };
+    {
+      await using first = await openPartitionedEventStore({ ...options, events: [before] });
+      for (const n of [1, 2, 3]) await first.append("pair-1", [{ type: "Old", data: { n } }], any);
+    }
+    await using store = await openPartitionedEventStore({ ...options, events: [after] });
+    const events = store.subscribe({ from: "start" });
+    const seen: number[] = [];
+    const checkpoints: (readonly number[])[] = [];
+    for (let round = 0; round < 6; round += 1) {
+      const { value } = await events.next();
+      seen.push(dataOf(value));
+      checkpoints.push(value.positions);
+      await (round % 2 === 0 ? store.release(0) : store.claim(0));
+    }
+    await events.return?.();
+    expect(seen).toEqual([10, 11, 20, 21, 30, 31]);
+    expect(checkpoints).toEqual([[0], [1], [1], [2], [2], [3]]);
+    const again = await take(store.subscribe({ from: { after: checkpoints[2] ?? [] } }), 4);
+    expect(again.map(dataOf)).toEqual([20, 21, 30, 31]);
+    const page = await collect(store.readAll({ limit: 1 }));
+    expect(page.map(dataOf)).toEqual([10, 11]);
+  });
+
+  test("An event that cannot be read ends the subscription with its error, however quiet the other partitions are", async () => {
+    const url = await newUrl();
+    const options = { url, partitions: 3, leaseIntervalMs: 200, partitionOf: byNumber3, partitionedBy: "number" };
+    {
+      await using first = await openPartitionedEventStore({ ...options, events: [after] });
+      await first.append("pair-1", [{ type: "Old", data: { n: 1 } }], any);
+    }
+    await using store = await openPartitionedEventStore({ ...options, events: [before] });
+    expect((await errorOf(collect(store.subscribe({ from: "start" })))).code).toBe("unreadable-event");
+  });
+
+  test("Pages are read backwards by the positions that came with the last one, each event once", async () => {
+    const store = await openAt("memory:");
+    await fill(store, 50);
+    const forwards = await collect(store.readAll());
+    const seen: string[] = [];
+    let from: readonly number[] | undefined;
+    for (;;) {
+      const page = await collect(store.readAll({ direction: "backwards", limit: 7, ...(from && { from }) }));
+      if (page.length === 0) break;
+      seen.push(...page.map((one) => `${one.partition}:${one.event.position}`));
+      from = page.at(-1)?.positions;
+    }
+    expect(seen.sort()).toEqual(forwards.map((one) => `${one.partition}:${one.event.position}`).sort());
+    expect(from).toEqual([0, 0, 0, 0]);
+  });
+
+  test("A subscription from the end begins at the call", async () => {
+    const store = await openAt("memory:", { partitionOf: byNumber });
+    await store.append("a-0", [noted(0)], any);
+    const events = store.subscribe({ from: "end" });
+    await store.append("a-0", [noted(1)], any);
+    expect(numbersOf(await take(events, 1))).toEqual([1]);
+  });
+});
+
 describe("Several processes", () => {
+  test("Who gives up waiting for a partition gives up for himself alone", async () => {
+    const url = await newUrl();
+    const first = await openAt(url);
+    const second = await openAt(url, { takeover: "when-idle" });
+    const signal = AbortSignal.timeout(100);
+    expect(await second.claim(1, { signal }).catch((error: Error) => error.name)).toBe("TimeoutError");
+    expect(second.health().map(({ role }) => role)).toEqual(["standby", "standby", "standby", "standby"]);
+    await first.close();
+    await until(() => second.written().length === 4);
+  });
+
+  test("A partition that was released is not claimed again by itself, even when its writer was being fenced", async () => {
+    const url = await newUrl();
+    const first = await openAt(url, { takeover: "when-idle" });
+    await until(() => first.written().length === 4);
+    const other = await openAt(url, { write: [2] });
+    await first.release(2);
+    await other.close();
+    await first.append("a-1", [noted(1)], any).catch(() => {});
+    expect(first.health()[2]?.role).toBe("reader");
+  });
+
   test("Each writes its part, reads all, and says of the rest who does not write it", async () => {
     const url = await newUrl();
     const one = await openAt(url, { partitionOf: byNumber, write: [0, 1] });
