@@ -134,7 +134,7 @@ export class Outbox {
         return undefined;
       } catch (error) {
         core.assertOpen();
-        const isLast = isFinal(error) || (!isStoreTrouble(error) && attempt >= this.#retries.attempts);
+        const isLast = isFinal(error, record.output) || (!isStoreTrouble(error) && attempt >= this.#retries.attempts);
         if (isLast) {
           core.warn(error);
           return this.#toPark(record, error, attempt);
@@ -177,14 +177,10 @@ export class Outbox {
   }
 }
 
-/** Whether asking again would get the same answer. */
-function isFinal(error: unknown): boolean {
+/** Whether asking again would get the same answer. A command that met too many others may have more luck. */
+function isFinal(error: unknown, output: ProcessOutput): boolean {
   if (error instanceof DomainRefusal) return true;
-  return (
-    error instanceof EventStoreError &&
-    (error.code === "invalid-command" ||
-      error.code === "invalid-event" ||
-      error.code === "invalid-argument" ||
-      error.code === "conflict")
-  );
+  if (!(error instanceof EventStoreError)) return false;
+  if (error.code === "conflict") return output.kind === "append";
+  return error.code === "invalid-command" || error.code === "invalid-event" || error.code === "invalid-argument";
 }
