@@ -16,9 +16,16 @@
  * | 60  | idempotency keys | key                          | the result of the commit                                     |
  * | 61  | idempotency ages | minute, last position (, key)| the keys written then, to be dropped when the window passed  |
  * | 70  | snapshots        | stream, decider, its version | stream version, state (snapshots.ts): a cache                |
+ * | 71  | checkpoints      | processor, generation        | the last position that it has handled                        |
+ * | 72  | documents        | projection, generation, key  | a document, and the secondary keys that it stands under      |
+ * | 73  | document keys    | projection, generation, index, value, key | -                                               |
+ * | 74  | parked events    | processor, position, part    | why, and of which key                                        |
+ * | 75  | timers           | processor, due, instance, name | what to say when it is due                                 |
+ * | 76  | process instances| process manager, instance    | its state, and its timers                                    |
+ * | 77  | outbox           | process manager, number      | a command or an append that is not carried out yet           |
+ * | 78  | processor settings | processor                  | paused, which generation serves, which is being built        |
  *
- * Families from 70 on belong to the layers above the log. Set aside: 71 checkpoints, 72 documents, 73 their secondary keys,
- * 74 parked events, 75 timers, 76 process manager instances, 77 outbox and inbox, 78 processors' settings.
+ * Families from 70 on belong to the layers above the log; keys of 71 to 78 are made in processor-keys.ts.
  * Free for later families: 12-1f, 21-2f, 31-3f, 41-4f, 51-5f, 62-6f, 79-fe.
  */
 
@@ -44,8 +51,17 @@ const tags = {
   idempotencyAges: 0x61,
 } as const;
 
-const upperTags = {
+/** For the files that make keys; nobody else has a use for them. */
+export const upperTags = {
   snapshots: 0x70,
+  checkpoints: 0x71,
+  documents: 0x72,
+  documentKeys: 0x73,
+  parkedEvents: 0x74,
+  timers: 0x75,
+  processInstances: 0x76,
+  outbox: 0x77,
+  processorSettings: 0x78,
 } as const;
 
 /** From here on families belong to the layers above the log. */
@@ -64,7 +80,13 @@ export const familyNames: readonly string[] = [...logFamilyNames, ...Object.keys
  * Families that a writer may be ignorant of and still keep the store whole, because what they hold is derived and says for
  * itself how far it reaches. A version that does not know them opens the store.
  */
-export const cacheFamilies: readonly UpperFamily[] = ["snapshots"];
+export const cacheFamilies: readonly UpperFamily[] = [
+  "snapshots",
+  "checkpoints",
+  "documents",
+  "documentKeys",
+  "processorSettings",
+];
 
 /** What an index entry is about. The byte is part of the key. */
 export type IndexKind = "type" | "category" | "tag";
@@ -84,12 +106,12 @@ export interface KeySpan {
   readonly end: Buffer;
 }
 
-function tagged(tag: number, ...fields: readonly Uint8Array[]): Buffer {
+export function tagged(tag: number, ...fields: readonly Uint8Array[]): Buffer {
   return Buffer.concat([Buffer.of(tag), ...fields]);
 }
 
 /** Everything that begins with `prefix`, which begins with a tag below FF and so has an end. */
-function spanOf(prefix: Buffer): KeySpan {
+export function spanOf(prefix: Buffer): KeySpan {
   return { start: prefix, end: afterPrefix(prefix) ?? Buffer.of(0xff) };
 }
 

@@ -54,8 +54,16 @@ export interface StoreCore {
   readonly reader: EventReader;
   /** The same, frozen at a position. */
   readerAt(position: number): EventReader;
-  /** The events from position `from` on that match, and those to come, until the signal is aborted or the store closes. */
-  follow(from: number, filter: CheckedFilter, signal?: AbortSignal): AsyncIterable<RecordedEvent>;
+  /**
+   * The events from position `from` on that match, and those to come, until the signal is aborted or the store closes; or up
+   * to position `to`. What is recent comes out of memory, decoded once for all.
+   */
+  follow(from: number, filter: CheckedFilter, signal?: AbortSignal, to?: number): AsyncIterable<RecordedEvent>;
+  /**
+   * Resolves once there are events behind `position`, or the signal is aborted, or the store closes; rejects where it has
+   * failed or was fenced. Waiting costs nothing.
+   */
+  grown(position: number, signal?: AbortSignal): Promise<void>;
   /** The position of the last durable event. */
   lastPosition(): number;
   /** Throws where the store is closed, fenced or has failed. */

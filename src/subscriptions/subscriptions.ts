@@ -66,12 +66,29 @@ export class Subscriptions {
     return events;
   }
 
-  /** The events from position `from` on that match, and those to come. */
-  async *follow(from: number, filter: CheckedFilter, signal?: AbortSignal): AsyncGenerator<RecordedEvent> {
+  /**
+   * Resolves once there are events behind `position`, or the signal is aborted, or the subscriptions have ended; rejects where
+   * the store has failed or was fenced.
+   */
+  async grown(position: number, signal?: AbortSignal): Promise<void> {
+    while (!this.#closed && signal?.aborted !== true && this.#options.lastPosition() <= position) {
+      const status = this.#options.status();
+      if (status.state === "fenced" || status.state === "failed") throw status.error;
+      await this.#feed.wait(signal);
+    }
+  }
+
+  /** The events from position `from` on that match, and those to come, up to position `to`. */
+  async *follow(
+    from: number,
+    filter: CheckedFilter,
+    signal?: AbortSignal,
+    to: number = Number.POSITIVE_INFINITY,
+  ): AsyncGenerator<RecordedEvent> {
     const { recent, reader, lastPosition } = this.#options;
     const ended = (): boolean => this.#closed || signal?.aborted === true;
-    for (let next = from; !ended(); ) {
-      const last = lastPosition();
+    for (let next = from; next <= to && !ended(); ) {
+      const last = Math.min(lastPosition(), to);
       if (next > last) {
         const status = this.#options.status();
         if (status.state === "fenced" || status.state === "failed") throw status.error;

@@ -1,0 +1,131 @@
+/**
+ * A rebuild under way: a worker of its own fills the new read model; once that has reached the end of the log, the processor
+ * stands still for a moment, and the new one takes over. Until then nothing about the one that serves is touched.
+ */
+
+import type { StoreCore } from "../log/store-internals.ts";
+import type { RebuildProgress, RebuildResult } from "./face.ts";
+import type { Rebuilding } from "./processor.ts";
+import { Worker, type WorkerOptions } from "./worker.ts";
+
+export interface RebuildRunOptions {
+  readonly rebuilding: Rebuilding;
+  readonly core: StoreCore;
+  readonly paused: boolean;
+  /** As the processor's own, but for the target. */
+  readonly worker: Omit<WorkerOptions, "target" | "onCaughtUp" | "wake" | "wakeAtMs">;
+  /** The worker of the one that serves, if that goes on meanwhile. */
+  readonly main: () => Worker | undefined;
+  /** The new one serves; everything up to `position` is in it. */
+  onFinished(position: number): void;
+}
+
+export class RebuildRun {
+  readonly #options: RebuildRunOptions;
+  readonly worker: Worker;
+  readonly done: Promise<RebuildResult>;
+  readonly #settle: (result: RebuildResult) => void;
+  readonly #fail: (error: unknown) => void;
+  /** Where and when this run of it began, to tell the pace. */
+  #beganAt: { readonly position: number; readonly monotonicMs: number } | undefined;
+  #ended = false;
+  #finishing: Promise<void> | undefined;
+
+  constructor(options: RebuildRunOptions) {
+    this.#options = options;
+    const { promise, resolve, reject } = Promise.withResolvers<RebuildResult>();
+    this.done = promise;
+    // Nobody may be waiting for it.
+    promise.catch(() => {});
+    this.#settle = resolve;
+    this.#fail = reject;
+    this.worker = new Worker(
+      { ...options.worker, target: options.rebuilding.target, onCaughtUp: () => this.#caughtUp() },
+      options.paused,
+    );
+  }
+
+  start(): void {
+    this.worker.start();
+  }
+
+  progress(): RebuildProgress {
+    const { core, rebuilding } = this.#options;
+    const lastPosition = core.lastPosition();
+    const { position } = this.worker;
+    if (this.worker.started) this.#beganAt ??= { position, monotonicMs: core.clock.monotonic() };
+    return {
+      version: rebuilding.version,
+      startedAt: new Date(rebuilding.startedAtMs),
+      position,
+      lastPosition,
+      done: lastPosition === 0 ? 1 : Math.min(1, position / lastPosition),
+      leftMs: this.#leftMs(position, lastPosition),
+      paused: this.worker.paused,
+    };
+  }
+
+  /** Ends the run without a decision: the rebuild goes on when the store is opened again. */
+  async stop(error: unknown): Promise<void> {
+    this.#ended = true;
+    await this.worker.stop();
+    await this.#finishing?.catch(() => {});
+    this.#fail(error);
+  }
+
+  async cancel(): Promise<void> {
+    await this.#finishing?.catch(() => {});
+    if (this.#ended) return;
+    this.#ended = true;
+    const { position } = this.worker;
+    await this.worker.stop();
+    await this.#options.rebuilding.discard();
+    this.#settle(this.#result(position, true));
+  }
+
+  #leftMs(position: number, lastPosition: number): number | undefined {
+    if (position >= lastPosition) return 0;
+    if (this.#beganAt === undefined || this.worker.paused || this.worker.failed) return undefined;
+    const handled = position - this.#beganAt.position;
+    const tookMs = this.#options.core.clock.monotonic() - this.#beganAt.monotonicMs;
+    return handled <= 0 ? undefined : Math.ceil((tookMs / handled) * (lastPosition - position));
+  }
+
+  #result(position: number, cancelled: boolean): RebuildResult {
+    const { rebuilding, worker } = this.#options;
+    return { name: worker.name, version: rebuilding.version, position, cancelled };
+  }
+
+  #caughtUp(): void {
+    if (this.#ended || this.#finishing !== undefined) return;
+    this.#finishing = this.#finish()
+      .catch((error: unknown) => {
+        // What is built stays; the next time that it has caught up it is tried again.
+        if (!this.#ended) this.#options.core.warn(error);
+      })
+      .finally(() => {
+        this.#finishing = undefined;
+      });
+  }
+
+  async #finish(): Promise<void> {
+    const main = this.#options.main();
+    const build = this.worker;
+    const takeOver = async (): Promise<void> => {
+      // The one that serves stands still, so the new one will be there in a moment, if it is not.
+      if (main !== undefined && build.position < main.position) return;
+      await build.exclusively(async () => {
+        const { position } = build;
+        if (this.#ended || (main !== undefined && position < main.position)) return;
+        await this.#options.rebuilding.finish(position);
+        this.#ended = true;
+        main?.moveTo(position);
+        this.#options.onFinished(position);
+        this.#settle(this.#result(position, false));
+      });
+    };
+    if (main === undefined) await takeOver();
+    else await main.exclusively(takeOver);
+    if (this.#ended) await build.stop();
+  }
+}
