@@ -41,8 +41,9 @@ export class BuildTables {
   async create(sql: TransactionSQL, projection: SqlProjection, build: number, state: BuildState): Promise<void> {
     const { name, version } = projection;
     const before = await this.#tablesThere(sql);
+    const taken = await this.#tablesOfOthers(sql, name);
     const asked = new Set<string>();
-    await projection.create(sql, contextOf(sql, build, asked));
+    await projection.create(sql, contextOf(sql, build, asked, taken));
     await this.#checkMade(sql, name, asked, build, before);
     await this.#registry.insertBuild(sql, { name, build, version, state });
     for (const table of asked) {
@@ -88,7 +89,7 @@ export class BuildTables {
   /** Removes a build with its tables. */
   async drop(sql: TransactionSQL, projection: SqlProjection, build: Build): Promise<void> {
     if (this.#kind === "postgres") await sql.unsafe(`set local lock_timeout = ${lockTimeoutMs}`);
-    if (projection.drop !== undefined) await projection.drop(sql, contextOf(sql, build.build, new Set()));
+    if (projection.drop !== undefined) await projection.drop(sql, contextOf(sql, build.build));
     for (const table of await this.tablesOf(sql, build))
       await sql.unsafe(`drop table if exists ${ownName(table, build.build)}`);
     await this.#registry.removeBuild(sql, build);
@@ -111,6 +112,15 @@ export class BuildTables {
     return new Set(rows.map((row) => row.name));
   }
 
+  /** The tables of other projections, and whose they are. */
+  async #tablesOfOthers(sql: SQL, name: string): Promise<ReadonlyMap<string, string>> {
+    const rows: readonly { readonly name: string; readonly table_name: string }[] = await sql.unsafe(
+      "select distinct name, table_name from strata_projection_tables where name <> $1",
+      [name],
+    );
+    return new Map(rows.map((row) => [row.table_name, row.name]));
+  }
+
   /** A table that is not of one build alone would be written to by two of them, the next time the version changes. */
   async #checkMade(
     sql: SQL,
@@ -126,15 +136,6 @@ export class BuildTables {
       if (!now.has(ownName(table, build)))
         throw new DefinitionRefused(
           `"create" of ${printable(name)} named a table that it did not make: ${printable(table)}`,
-        );
-      const rows: readonly { readonly name: string }[] = await sql.unsafe(
-        "select name from strata_projection_tables where table_name = $1 and name <> $2",
-        [table, name],
-      );
-      const other = rows[0]?.name;
-      if (other !== undefined)
-        throw new DefinitionRefused(
-          `The table ${printable(table)} is already that of the projection ${printable(other)}`,
         );
     }
     const own = new Set([...asked].map((table) => ownName(table, build)));
@@ -154,11 +155,19 @@ export class BuildTables {
   }
 }
 
-function contextOf(sql: TransactionSQL, build: number, asked: Set<string>): SqlCreateContext {
+function contextOf(
+  sql: TransactionSQL,
+  build: number,
+  asked = new Set<string>(),
+  taken: ReadonlyMap<string, string> = new Map(),
+): SqlCreateContext {
   const quoted = (name: string): SqlName => sql(ownName(name, build));
   return {
     table: (name) => {
       const own = quoted(name);
+      const other = taken.get(name);
+      if (other !== undefined)
+        throw new DefinitionRefused(`The table ${printable(name)} is already that of the projection ${printable(other)}`);
       asked.add(name);
       return own;
     },

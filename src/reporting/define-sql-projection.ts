@@ -6,9 +6,12 @@
 import type { SQL, TransactionSQL } from "bun";
 import { InvalidArgumentError, printable } from "../errors.ts";
 import { checkInteger, checkOptions } from "../log/arguments.ts";
+import { createProcessor, type ProcessorDefinition } from "../processors/definition.ts";
 import type { EventDefinitions, EventTypeOf, RecordedEventOf } from "../schema/define-events.ts";
+import type { RecordedEvent } from "../vocabulary/event.ts";
 import { type CheckedFilter, checkFilter, type EventFilter, namesOf } from "../vocabulary/filter.ts";
 import { checkName } from "../vocabulary/names.ts";
+import { SqlProcessor } from "./sql-processor.ts";
 
 /** `sqlite:FILE`, `postgres://...`, or a client of Bun's that is open already (SQLite or PostgreSQL; it is not closed). */
 export type ReportingDatabaseOption = string | SQL;
@@ -41,6 +44,10 @@ export interface SqlHandlerContext {
 /** What a projection does with one type of event. Whatever it awaits must be statements of `sql`, and nothing else. */
 export type SqlHandler<Event> = (event: Event, sql: TransactionSQL, context: SqlHandlerContext) => unknown;
 
+type HandledEvent<Definitions extends EventDefinitions, Type extends string> = [Definitions] extends [never]
+  ? RecordedEvent
+  : Extract<RecordedEventOf<Definitions>, { readonly type: Type }>;
+
 /** What `defineSqlProjection` is told. */
 export interface SqlProjectionOptions<Definitions extends EventDefinitions = never> {
   /** An integer from 1. A higher one builds new tables beside the old ones; a lower one is refused by the database. */
@@ -49,14 +56,12 @@ export interface SqlProjectionOptions<Definitions extends EventDefinitions = nev
   /** For the types of the handlers' events, and nothing else. */
   readonly events?: readonly Definitions[];
   /** Which events it wants. Default: those of the types in `on`, which a clause without types is narrowed to as well. */
-  readonly filter?: EventFilter<EventTypeOf<Definitions>>;
+  readonly filter?: EventFilter<EventTypeOf<NoInfer<Definitions>>>;
   /** Makes the tables of a build, each named by `context.table(...)`. Runs in one transaction with the first checkpoint. */
   readonly create: (sql: TransactionSQL, context: SqlCreateContext) => unknown;
   /** One function for each type of event. */
   readonly on: {
-    readonly [Type in EventTypeOf<Definitions>]?: SqlHandler<
-      Extract<RecordedEventOf<Definitions>, { readonly type: Type }>
-    >;
+    readonly [Type in EventTypeOf<NoInfer<Definitions>>]?: SqlHandler<HandledEvent<NoInfer<Definitions>, Type>>;
   };
   /** Removes what `create` made besides tables and their indexes (those go by themselves), when a build is given up. */
   readonly drop?: (sql: TransactionSQL, context: SqlCreateContext) => unknown;
@@ -71,9 +76,8 @@ export interface SqlProjectionOptions<Definitions extends EventDefinitions = nev
   readonly batchEvents?: number;
 }
 
-/** A SQL projection, made by `defineSqlProjection`. */
-export interface SqlProjection {
-  readonly name: string;
+/** A SQL projection, made by `defineSqlProjection`. Give it to `openEventStore`, or to `runSqlProjections`. */
+export interface SqlProjection extends ProcessorDefinition {
   readonly version: number;
   readonly database: ReportingDatabaseOption;
   readonly filter: CheckedFilter;
@@ -113,6 +117,7 @@ export function defineSqlProjection<const Definitions extends EventDefinitions =
   if (onFailure !== undefined && onFailure !== "fail" && onFailure !== "park")
     throw new InvalidArgumentError("onFailure", `must be "fail" or "park", not ${printable(onFailure)}`);
   const projection: SqlProjection = {
+    [createProcessor]: (host) => new SqlProcessor(projection, host.core),
     name,
     version,
     database,

@@ -22,6 +22,7 @@ export interface BuildRow {
   /** How long the owner's lease lasts yet, by the database's clock; 0 or less where it has ended. */
   readonly leaseLeftMs: number;
   readonly error: string | undefined;
+  readonly startedAtMs: number;
 }
 
 /** What an owner holds. */
@@ -61,6 +62,7 @@ interface Row {
   readonly owner: string | null;
   readonly lease_left: number | string;
   readonly error: string | null;
+  readonly started_at: number | string;
 }
 
 /** A position of the log is a safe integer, whatever a driver makes of a bigint. */
@@ -75,6 +77,7 @@ function buildOf(row: Row): BuildRow {
     owner: row.owner ?? undefined,
     leaseLeftMs: Number(row.lease_left),
     error: row.error ?? undefined,
+    startedAtMs: Number(row.started_at),
   };
 }
 
@@ -85,7 +88,7 @@ export class ProjectionRegistry {
 
   constructor(kind: DatabaseKind) {
     this.#now = nowMsOf[kind];
-    this.#columns = `name, build, version, state, position, fence, owner, lease_until - ${this.#now} as lease_left, error`;
+    this.#columns = `name, build, version, state, position, fence, owner, lease_until - ${this.#now} as lease_left, error, started_at`;
   }
 
   /** All builds of a projection, the oldest first. */
@@ -101,8 +104,8 @@ export class ProjectionRegistry {
   async insertBuild(sql: SQL, build: Pick<BuildRow, "name" | "build" | "version" | "state">): Promise<void> {
     await sql.unsafe(
       `insert into strata_projections
-        (name, build, version, state, position, fence, owner, lease_until, error, updated_at)
-        values ($1, $2, $3, $4, 0, ${this.#now}, null, 0, null, ${this.#now})`,
+        (name, build, version, state, position, fence, owner, lease_until, error, started_at, updated_at)
+        values ($1, $2, $3, $4, 0, ${this.#now}, null, 0, null, ${this.#now}, ${this.#now})`,
       [build.name, build.build, build.version, build.state],
     );
   }

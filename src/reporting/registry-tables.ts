@@ -14,7 +14,8 @@ export const nowMsOf: Readonly<Record<DatabaseKind, string>> = {
 
 /**
  * `position`: the events up to it are in the tables. `fence`: grows with each owner. `state`: `serving` (its tables are the
- * ones that the views show), `building` (beside them), `retired`. `lease_until`, `updated_at`: milliseconds since 1970.
+ * ones that the views show), `building` (beside them), `retired`. `lease_until`, `started_at`, `updated_at`: milliseconds since
+ * 1970. `error`: why the owner gave up, until it goes well again.
  */
 const tables: readonly string[] = [
   `create table if not exists strata_projections (
@@ -27,6 +28,7 @@ const tables: readonly string[] = [
     owner text,
     lease_until bigint not null,
     error text,
+    started_at bigint not null,
     updated_at bigint not null,
     primary key (name, build)
   )`,

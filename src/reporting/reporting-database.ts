@@ -158,8 +158,36 @@ const sqlitePragmas: readonly string[] = [
   "pragma synchronous = normal",
 ];
 
-/** What two projections on one database have in common: the same URL, client, or file of SQLite. */
-export function databaseKey(given: ReportingDatabaseOption): unknown {
+interface Shared {
+  readonly database: ReportingDatabase;
+  users: number;
+}
+
+/** What this process has open: two connections to one file would keep each other out. */
+const shared = new Map<unknown, Shared>();
+
+/** The database, shared with others in this process who use it. To be given back by `releaseDatabase`. */
+export function useDatabase(given: ReportingDatabaseOption): ReportingDatabase {
+  const key = keyOf(given);
+  const known = shared.get(key) ?? { database: new ReportingDatabase(given), users: 0 };
+  known.users += 1;
+  shared.set(key, known);
+  return known.database;
+}
+
+/** The last user closes what was opened here. */
+export async function releaseDatabase(given: ReportingDatabaseOption): Promise<void> {
+  const key = keyOf(given);
+  const known = shared.get(key);
+  if (known === undefined) return;
+  known.users -= 1;
+  if (known.users > 0) return;
+  shared.delete(key);
+  await known.database.close();
+}
+
+/** What is one database: the same URL, client, or file of SQLite. */
+function keyOf(given: ReportingDatabaseOption): unknown {
   if (kindOf(given) === "postgres") return given;
   const path = sqliteFile(given);
   return path === ":memory:" ? given : `sqlite:${resolve(path)}`;

@@ -12,7 +12,7 @@ import { checkSqlProjection, type SqlProjection } from "./define-sql-projection.
 import { type EventSource, LogFeed } from "./log-feed.ts";
 import { ownerName } from "./process-identity.ts";
 import type { ParkedSqlEvent } from "./projection-registry.ts";
-import { databaseKey, ReportingDatabase } from "./reporting-database.ts";
+import { releaseDatabase, useDatabase } from "./reporting-database.ts";
 import { type SqlProjectionInfo, SqlProjectionRunner } from "./sql-projection-runner.ts";
 
 /** How to run projections. Unknown options are refused. */
@@ -96,18 +96,15 @@ export function runSqlProjections(
   const stop = new AbortController();
   const filters = list.map((projection) => projection.filter);
   const feed = new LogFeed(source, filters, stop.signal);
-  const databases = new Map<unknown, ReportingDatabase>();
   const runners = new Map<string, SqlProjectionRunner>();
   for (const projection of list) {
-    const key = databaseKey(projection.database);
-    const database = databases.get(key) ?? new ReportingDatabase(projection.database);
-    databases.set(key, database);
+    const database = useDatabase(projection.database);
     runners.set(projection.name, new SqlProjectionRunner({ ...settings, projection, database, source, feed }));
   }
   const face = faceOf(runners, async () => {
     stop.abort();
     await Promise.all([...runners.values()].map((runner) => runner.close()));
-    await Promise.all([...databases.values()].map((database) => database.close()));
+    for (const { database } of list) await releaseDatabase(database);
   });
   for (const runner of runners.values()) runner.start();
   const onAbort = (): void => void face.close();

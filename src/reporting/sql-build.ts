@@ -248,6 +248,8 @@ export class SqlBuild {
         return;
       } catch (error) {
         if (!(error instanceof HandlerFailure)) throw error;
+        // Some of them may have been committed on the way to the failure.
+        left = left.filter((step) => step.position > this.#position);
         const failed = left.findIndex((step) => step.position === error.position);
         const step = left[failed];
         if (step === undefined) throw error;

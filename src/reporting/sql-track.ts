@@ -99,7 +99,10 @@ export class SqlTrack {
 
   setPaused(paused: boolean): void {
     this.#paused = paused;
-    if (!paused && this.#state === "failed") this.#attempts = 0;
+    if (!paused && this.#state === "failed") {
+      this.#attempts = 0;
+      this.#state = "retrying";
+    }
     this.#interrupt.abort();
   }
 

@@ -1,0 +1,190 @@
+/**
+ * A SQL projection as a processor of an open store: the runner brings batches and retries what fails; the checkpoint is in the
+ * reporting database. A database that is away when the store opens is waited for, and fails nothing but this projection.
+ */
+
+import type { StoreCore } from "../log/store-internals.ts";
+import type { Batch, BatchContext, BatchTarget, Processor, Rebuilding, Rebuilds } from "../processors/processor.ts";
+import type { RetryPolicy } from "../processors/retries.ts";
+import { HandlingFailure } from "../processors/worker.ts";
+import type { RecordedEvent } from "../vocabulary/event.ts";
+import type { CheckedFilter } from "../vocabulary/filter.ts";
+import type { SqlProjection } from "./define-sql-projection.ts";
+import { HandlerFailure, isDatabaseTrouble, LeaseHeld, LeaseLost } from "./failures.ts";
+import { ownerName } from "./process-identity.ts";
+import { type Plan, ProjectionBuilds } from "./projection-builds.ts";
+import type { BuildRow } from "./projection-registry.ts";
+import { type ReportingDatabase, releaseDatabase, useDatabase } from "./reporting-database.ts";
+import { SqlBuild } from "./sql-build.ts";
+
+/** How long a store that has stopped keeps its projections from other processes. That of a dead process is not waited for. */
+const leaseMs = 10_000;
+const retryMs = 50;
+const retryMsMax = 5_000;
+
+export class SqlProcessor implements Processor {
+  readonly name: string;
+  readonly kind = "sql-projection" as const;
+  readonly version: number;
+  readonly filter: CheckedFilter;
+  readonly batchEventsMax: number;
+  readonly retries: RetryPolicy;
+  readonly rebuilds: Rebuilds;
+  readonly #projection: SqlProjection;
+  readonly #core: StoreCore;
+  readonly #database: ReportingDatabase;
+  readonly #builds: ProjectionBuilds;
+  readonly #owner: string;
+  readonly #held = new Set<SqlBuild>();
+  #plan: Plan | undefined;
+  /** What events go to: the build that serves, or one of a new version that was found late, and serves when it has caught up. */
+  #main: { readonly build: SqlBuild; serves: boolean } | undefined;
+
+  constructor(projection: SqlProjection, core: StoreCore) {
+    this.name = projection.name;
+    this.version = projection.version;
+    this.filter = projection.filter;
+    this.batchEventsMax = projection.batchEvents;
+    this.retries = { attempts: projection.retries + 1, delayMs: retryMs, delayMsMax: retryMsMax };
+    this.#projection = projection;
+    this.#core = core;
+    this.#database = useDatabase(projection.database);
+    this.#builds = new ProjectionBuilds(projection, this.#database);
+    this.#owner = ownerName(core.ids.next());
+    this.rebuilds = {
+      pending: async () => (this.#plan?.building === undefined ? undefined : this.#rebuilding(this.#plan.building)),
+      begin: async () => this.#rebuilding(await this.#builds.beginBuilding()),
+    };
+    core.onClose(() => this.#close());
+  }
+
+  /** What goes wrong here goes wrong again when the work begins, and is told and retried there. */
+  async prepare(): Promise<void> {
+    this.#plan = await this.#builds.plan().catch(() => undefined);
+  }
+
+  continues(): boolean {
+    return this.#plan === undefined || this.#plan.serving.version === this.version;
+  }
+
+  isTransient(error: unknown): boolean {
+    return error instanceof LeaseHeld || error instanceof LeaseLost || isDatabaseTrouble(error);
+  }
+
+  parked(): number {
+    return this.#main?.build.parkedCount ?? 0;
+  }
+
+  async loadCheckpoint(): Promise<number> {
+    const { build } = await this.#current();
+    return await build.load();
+  }
+
+  async handle(batch: Batch, context: BatchContext): Promise<void> {
+    const main = await this.#current();
+    try {
+      await this.#handleBy(main.build, batch, context);
+    } catch (error) {
+      if (error instanceof LeaseLost && (await main.build.isReplaced())) await this.#forget(main.build);
+      throw error;
+    }
+    if (!main.serves && batch.toPosition >= this.#core.lastPosition()) main.serves = await this.#switchTo(main.build, 0);
+  }
+
+  /** The build that events go to; planned anew where the database was away, or another process has replaced it. */
+  async #current(): Promise<{ readonly build: SqlBuild; serves: boolean }> {
+    if (this.#main !== undefined) return this.#main;
+    this.#plan ??= await this.#planned();
+    const { serving, building } = this.#plan;
+    const serves = building === undefined || serving.version === this.version;
+    this.#main = { build: this.#open(serves ? serving : building), serves };
+    return this.#main;
+  }
+
+  async #planned(): Promise<Plan> {
+    try {
+      return await this.#builds.plan();
+    } catch (error) {
+      if (isDatabaseTrouble(error)) await this.#database.reconnect();
+      throw error;
+    }
+  }
+
+  async #forget(build: SqlBuild): Promise<void> {
+    if (this.#main?.build === build) this.#main = undefined;
+    this.#plan = undefined;
+    this.#held.delete(build);
+    await build.release();
+  }
+
+  #open(row: BuildRow): SqlBuild {
+    const core = this.#core;
+    const { filter } = this.#projection;
+    const build = new SqlBuild({
+      projection: this.#projection,
+      build: row.build,
+      database: this.#database,
+      registry: this.#builds.registry,
+      owner: this.#owner,
+      leaseMs,
+      read: (fromPosition, to) =>
+        core.readerAt(to).readAll({ fromPosition, ...(filter === undefined ? {} : { filter }) }),
+    });
+    this.#held.add(build);
+    return build;
+  }
+
+  async #handleBy(build: SqlBuild, batch: Batch, { lastAttempt }: BatchContext): Promise<void> {
+    try {
+      await build.handle(batch, lastAttempt);
+    } catch (error) {
+      const failed = error instanceof HandlerFailure ? eventAt(batch.events, error.position) : undefined;
+      if (failed === undefined || !(error instanceof HandlerFailure)) throw error;
+      throw new HandlingFailure(this.name, failed, error.cause);
+    }
+  }
+
+  #rebuilding(row: BuildRow): Rebuilding {
+    const build = this.#open(row);
+    const target: BatchTarget = {
+      loadCheckpoint: () => build.load(),
+      handle: (batch, context) => this.#handleBy(build, batch, context),
+    };
+    return {
+      version: row.version,
+      startedAtMs: row.startedAtMs,
+      target,
+      finish: async (position) => {
+        if (!(await this.#switchTo(build, position)))
+          throw new LeaseHeld("Another process has brought the tables that serve further than the new ones");
+        const former = this.#main?.build;
+        this.#main = { build, serves: true };
+        if (former !== undefined) {
+          this.#held.delete(former);
+          await former.release();
+        }
+      },
+      discard: async () => {
+        this.#held.delete(build);
+        await build.release();
+        await this.#builds.discard();
+      },
+    };
+  }
+
+  async #switchTo(build: SqlBuild, position: number): Promise<boolean> {
+    const switched = await build.withLease((sql, lease) => this.#builds.switchTo(sql, lease), position);
+    // Readers may still be at the old tables: then they go with the next switch.
+    if (switched) await this.#builds.collect().catch(() => {});
+    return switched;
+  }
+
+  async #close(): Promise<void> {
+    await Promise.all([...this.#held].map((build) => build.release()));
+    await releaseDatabase(this.#projection.database);
+  }
+}
+
+function eventAt(events: readonly RecordedEvent[], position: number): RecordedEvent | undefined {
+  return events.find((event) => event.position === position);
+}
