@@ -167,7 +167,9 @@ function contextOf(
       const own = quoted(name);
       const other = taken.get(name);
       if (other !== undefined)
-        throw new DefinitionRefused(`The table ${printable(name)} is already that of the projection ${printable(other)}`);
+        throw new DefinitionRefused(
+          `The table ${printable(name)} is already that of the projection ${printable(other)}`,
+        );
       asked.add(name);
       return own;
     },

@@ -88,7 +88,8 @@ export class SqlProcessor implements Processor {
       if (error instanceof LeaseLost && (await main.build.isReplaced())) await this.#forget(main.build);
       throw error;
     }
-    if (!main.serves && batch.toPosition >= this.#core.lastPosition()) main.serves = await this.#switchTo(main.build, 0);
+    if (!main.serves && batch.toPosition >= this.#core.lastPosition())
+      main.serves = await this.#switchTo(main.build, 0);
   }
 
   /** The build that events go to; planned anew where the database was away, or another process has replaced it. */

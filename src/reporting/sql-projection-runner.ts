@@ -48,7 +48,7 @@ export interface SqlProjectionInfo {
   readonly name: string;
   readonly version: number;
   readonly state: SqlProjectionState;
-  /** Readers of the tables see what the events up to here have led to. In standby it is as old as a third of a lease. */
+  /** Readers of the tables see what the events up to here have led to. In standby it is up to a second old. */
   readonly position: number;
   /** How old the newest handled event is, in milliseconds; 0 where there are no more. */
   readonly lagMs: number;

@@ -17,6 +17,8 @@ import type { SqlBuild } from "./sql-build.ts";
 /** Pauses after trouble: doubled each time, up to the longest, and shortened by chance. */
 const retryMs = 50;
 const retryMsMax = 5_000;
+/** How often one that stands by looks whether the owner is still there, and how far it has come. */
+const standbyMs = 1_000;
 /** So many events without a match may pass before the checkpoint is moved over them; an idle moment moves it, too. */
 const passedMax = 50_000;
 
@@ -182,7 +184,7 @@ export class SqlTrack {
     if (error instanceof LeaseHeld) {
       this.#attempts = 0;
       this.#is("standby", error);
-      await pause(leaseMs / 3, AbortSignal.any([this.#stop.signal, this.#interrupt.signal]));
+      await pause(Math.min(standbyMs, leaseMs / 3), AbortSignal.any([this.#stop.signal, this.#interrupt.signal]));
       return true;
     }
     if (error instanceof LeaseLost && (await this.#isReplaced())) {

@@ -132,7 +132,9 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))("A projec
       await running.waitFor("mixed", last);
       expect(seen).toEqual([1, 6, 11, 16, 21, 26, 31, 36, 41, 46]);
       const rows = [...(await database.sql`select position, total, note, at from mixed order by position`)];
-      expect(rows.map((row) => row.note)).toEqual(rows.map((row) => (Number(row.position) % 4 === 1 ? "none" : "given")));
+      expect(rows.map((row) => row.note)).toEqual(
+        rows.map((row) => (Number(row.position) % 4 === 1 ? "none" : "given")),
+      );
       expect(rows.map((row) => row.total)).toEqual(rows.map((_, n) => (n % 2 === 0 ? n : null)));
       expect(rows.every((row, n) => (n % 2 === 0 ? row.at === null : row.at !== null))).toBe(true);
     });

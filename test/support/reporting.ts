@@ -8,7 +8,9 @@ import {
   defineSqlProjection,
   type EventDefinition,
   type EventDefinitions,
+  type EventStore,
   event,
+  openEventStore,
   type RecordedEvent,
   type SqlProjection,
 } from "../../src/index.ts";
@@ -92,11 +94,13 @@ export interface TotalsOptions {
   /** What each total is multiplied by: another version may want another. */
   readonly factor?: number;
   readonly batchEvents?: number;
+  /** Called in the transaction, before the event at that position is handled. */
+  readonly before?: (position: number) => void;
 }
 
 /** Totals by customer, and a line for each order: one table that is updated, one that only grows. */
 export function totals(database: string | SQL, options: TotalsOptions = {}): SqlProjection {
-  const { version = 1, name = "totals", factor = 1, batchEvents } = options;
+  const { version = 1, name = "totals", factor = 1, batchEvents, before } = options;
   const totalsTable = name === "totals" ? "totals" : `${name}_totals`;
   const linesTable = name === "totals" ? "order_lines" : `${name}_order_lines`;
   return defineSqlProjection(name, {
@@ -110,6 +114,7 @@ export function totals(database: string | SQL, options: TotalsOptions = {}): Sql
     },
     on: {
       OrderPlaced: (e, sql, { table, insert }) => {
+        before?.(e.position);
         const stream = e.streamName;
         insert(linesTable, {
           position: e.position,
@@ -144,4 +149,18 @@ export async function readLines(sql: SQL, table = "order_lines"): Promise<readon
   const rows: readonly { position: number | string }[] =
     await sql`select position from ${sql(table)} order by position`;
   return rows.map((row) => Number(row.position));
+}
+
+/** A store in memory for `numberedOrders`. */
+export async function openNumbered(): Promise<EventStore<typeof order>> {
+  return await openEventStore({ url: "memory:", events: [order] });
+}
+
+/** Appends orders that are the same for the same numbers, in every process; answers the last number. */
+export async function numberedOrders(store: EventStore<typeof order>, after: number, count: number): Promise<number> {
+  for (let n = after + 1; n <= after + count; n += 1) {
+    const events = [{ type: "OrderPlaced", data: { customer: `c${n % 11}`, total: n % 100 } }] as const;
+    await store.append(`order-${n}`, events, { expectedVersion: "no-stream" });
+  }
+  return after + count;
 }
