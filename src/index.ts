@@ -80,7 +80,7 @@ export {
   type SqlProjection,
   type SqlProjectionOptions,
 } from "./reporting/define-sql-projection.ts";
-export type { EventSource } from "./reporting/log-feed.ts";
+export type { ProjectionSource } from "./reporting/log-feed.ts";
 export type { ParkedSqlEvent } from "./reporting/projection-registry.ts";
 export {
   type RunSqlProjectionsOptions,

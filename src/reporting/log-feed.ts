@@ -14,7 +14,7 @@ import {
 } from "../vocabulary/filter.ts";
 
 /** What is followed: an open store or a read replica of it; both satisfy it as they are. */
-export interface EventSource {
+export interface ProjectionSource {
   readAll(options?: {
     readonly fromPosition?: number;
     readonly filter?: EventFilter;
@@ -57,13 +57,13 @@ interface ReadOn {
 }
 
 export class LogFeed {
-  readonly #source: EventSource;
+  readonly #source: ProjectionSource;
   readonly #filter: CheckedFilter;
   readonly #signal: AbortSignal;
   readonly #entries = new Map<number, Entry>();
 
   /** `filters` are those of all who will read; events of any of them are handed out. */
-  constructor(source: EventSource, filters: readonly CheckedFilter[], signal: AbortSignal) {
+  constructor(source: ProjectionSource, filters: readonly CheckedFilter[], signal: AbortSignal) {
     this.#source = source;
     this.#filter = anyOf(filters);
     this.#signal = signal;

@@ -9,7 +9,7 @@ import { type Clock, systemClock } from "../runtime/clock.ts";
 import { type IdSource, systemIds } from "../runtime/ids.ts";
 import { type Random, systemRandom } from "../runtime/random.ts";
 import { checkSqlProjection, type SqlProjection } from "./define-sql-projection.ts";
-import { type EventSource, LogFeed } from "./log-feed.ts";
+import { LogFeed, type ProjectionSource } from "./log-feed.ts";
 import { ownerName } from "./process-identity.ts";
 import type { ParkedSqlEvent } from "./projection-registry.ts";
 import { releaseDatabase, useDatabase } from "./reporting-database.ts";
@@ -87,7 +87,7 @@ function warn(error: unknown): void {
  * aborted or the source ends. Answers at once: a database that is away now is waited for. Throws `invalid-argument`.
  */
 export function runSqlProjections(
-  source: EventSource,
+  source: ProjectionSource,
   projections: readonly SqlProjection[],
   options: RunSqlProjectionsOptions = {},
 ): SqlProjections {

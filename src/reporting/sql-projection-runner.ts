@@ -9,7 +9,7 @@ import { pause } from "../runtime/deadline.ts";
 import type { Random } from "../runtime/random.ts";
 import type { SqlProjection } from "./define-sql-projection.ts";
 import { isDatabaseTrouble, messageOf } from "./failures.ts";
-import type { EventSource, LogFeed } from "./log-feed.ts";
+import type { LogFeed, ProjectionSource } from "./log-feed.ts";
 import { ProjectionBuilds } from "./projection-builds.ts";
 import type { BuildRow, ParkedSqlEvent } from "./projection-registry.ts";
 import type { ReportingDatabase } from "./reporting-database.ts";
@@ -19,7 +19,7 @@ import { type SqlProjectionError, SqlTrack } from "./sql-track.ts";
 export interface SqlProjectionRunnerOptions {
   readonly projection: SqlProjection;
   readonly database: ReportingDatabase;
-  readonly source: EventSource;
+  readonly source: ProjectionSource;
   readonly feed: LogFeed;
   readonly owner: string;
   readonly leaseMs: number;
@@ -318,11 +318,11 @@ function progressState(track: SqlTrack): SqlRebuildProgress["state"] {
 }
 
 async function* readBetween(
-  source: EventSource,
+  source: ProjectionSource,
   filter: SqlProjection["filter"],
   fromPosition: number,
   to: number,
-): ReturnType<EventSource["readAll"]> {
+): ReturnType<ProjectionSource["readAll"]> {
   for await (const event of source.readAll({ fromPosition, ...(filter === undefined ? {} : { filter }) })) {
     if (event.position > to) return;
     yield event;

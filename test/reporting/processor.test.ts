@@ -41,90 +41,93 @@ async function open(
   return { ...one, runner };
 }
 
-describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))("A store with projections into %s", (_name, kind) => {
-  describe.skipIf(!kind.available)("(needs its server)", () => {
-    test("keeps them up to date, also after it was opened again", async () => {
-      await using database = await kind.create();
-      const storage = createMemoryStorage();
-      const both = [totals(database.url), totals(database.url, { name: "second" })];
-      const first = await open(both, storage);
-      let last = await numberedOrders(first.store, 0, 500);
-      await first.runner.waitFor("totals", last);
-      await first.runner.waitFor("second", last);
-      expect(first.runner.processors()[0]).toMatchObject({
-        ...{ name: "totals", kind: "sql-projection", version: 1, state: "running", position: last },
-        ...{ lagEvents: 0, lagMs: 0, parked: 0, health: "ok", lastError: undefined },
-      });
-      await first.store.close();
-      const second = await open(both, storage);
-      last = await numberedOrders(second.store, last, 100);
-      await second.runner.waitFor("totals", last);
-      await second.runner.waitFor("second", last);
-      const log = await collect(second.store.readAll());
-      expect(await readTotals(database.sql)).toEqual(foldTotals(log));
-      expect(await readTotals(database.sql, "second_totals")).toEqual(foldTotals(log));
-    });
-
-    test("rebuilds them beside what serves, on demand and for a new version", async () => {
-      await using database = await kind.create();
-      const storage = createMemoryStorage();
-      const first = await open([totals(database.url)], storage);
-      let last = await numberedOrders(first.store, 0, 500);
-      await first.runner.waitFor("totals", last);
-      await database.sql`update ${database.sql("totals__1")} set total = -1`;
-      const rebuilding = first.runner.rebuild("totals");
-      last = await numberedOrders(first.store, last, 50);
-      expect(await rebuilding).toMatchObject({ name: "totals", version: 1, cancelled: false });
-      last = await numberedOrders(first.store, last, 50);
-      await first.runner.waitFor("totals", last);
-      expect(await readTotals(database.sql)).toEqual(foldTotals(await collect(first.store.readAll())));
-      await first.store.close();
-
-      const second = await open([totals(database.url, { version: 2, factor: 3 })], storage);
-      last = await numberedOrders(second.store, last, 50);
-      await second.runner.waitFor("totals", last);
-      await until(() => second.runner.processors()[0]?.rebuild === undefined);
-      expect(second.runner.processors()[0]).toMatchObject({ version: 2, state: "running", position: last });
-      expect(await readTotals(database.sql)).toEqual(foldTotals(await collect(second.store.readAll()), 3));
-      await second.store.close();
-      expect((await errorOf(open([totals(database.url)], storage))).code).toBe("invalid-argument");
-    });
-
-    test("tells of an event that fails, goes on when told to, and parks where it may", async () => {
-      await using database = await kind.create();
-      let broken = true;
-      const failing = (name: string, onFailure: "fail" | "park"): SqlProjection =>
-        defineSqlProjection(name, {
-          version: 1,
-          database: database.url,
-          retries: 1,
-          onFailure,
-          create: (sql, { table }) => sql`create table ${table(name)} (position bigint primary key)`,
-          on: {
-            OrderPlaced: (e, _sql, { insert }) => {
-              insert(name, { position: e.position });
-              if (broken && (e.position === 40 || e.position === 70)) throw new Error(`no ${e.position}`);
-            },
-          },
+describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))(
+  "A store with projections into %s",
+  (_name, kind) => {
+    describe.skipIf(!kind.available)("(needs its server)", () => {
+      test("keeps them up to date, also after it was opened again", async () => {
+        await using database = await kind.create();
+        const storage = createMemoryStorage();
+        const both = [totals(database.url), totals(database.url, { name: "second" })];
+        const first = await open(both, storage);
+        let last = await numberedOrders(first.store, 0, 500);
+        await first.runner.waitFor("totals", last);
+        await first.runner.waitFor("second", last);
+        expect(first.runner.processors()[0]).toMatchObject({
+          ...{ name: "totals", kind: "sql-projection", version: 1, state: "running", position: last },
+          ...{ lagEvents: 0, lagMs: 0, parked: 0, health: "ok", lastError: undefined },
         });
-      const one = await open([failing("failing", "fail"), failing("parking", "park")]);
-      const last = await numberedOrders(one.store, 0, 100);
-      await one.runner.waitFor("parking", last);
-      expect((await errorOf(one.runner.waitFor("failing", last))).code).toBe("overloaded");
-      expect(one.runner.processors()).toMatchObject([
-        { state: "failed", health: "failed", position: expect.any(Number), lastError: { position: 40 } },
-        { state: "running", parked: 2 },
-      ]);
-      const [row] = await database.sql`select count(*) as count, max(position) as last from failing`;
-      expect([Number(row?.count), Number(row?.last)]).toEqual([39, 39]);
-      broken = false;
-      await one.runner.resumeProcessor("failing");
-      await one.runner.waitFor("failing", last);
-      const [all] = await database.sql`select count(*) as count from failing`;
-      expect(Number(all?.count)).toBe(100);
+        await first.store.close();
+        const second = await open(both, storage);
+        last = await numberedOrders(second.store, last, 100);
+        await second.runner.waitFor("totals", last);
+        await second.runner.waitFor("second", last);
+        const log = await collect(second.store.readAll());
+        expect(await readTotals(database.sql)).toEqual(foldTotals(log));
+        expect(await readTotals(database.sql, "second_totals")).toEqual(foldTotals(log));
+      });
+
+      test("rebuilds them beside what serves, on demand and for a new version", async () => {
+        await using database = await kind.create();
+        const storage = createMemoryStorage();
+        const first = await open([totals(database.url)], storage);
+        let last = await numberedOrders(first.store, 0, 500);
+        await first.runner.waitFor("totals", last);
+        await database.sql`update ${database.sql("totals__1")} set total = -1`;
+        const rebuilding = first.runner.rebuild("totals");
+        last = await numberedOrders(first.store, last, 50);
+        expect(await rebuilding).toMatchObject({ name: "totals", version: 1, cancelled: false });
+        last = await numberedOrders(first.store, last, 50);
+        await first.runner.waitFor("totals", last);
+        expect(await readTotals(database.sql)).toEqual(foldTotals(await collect(first.store.readAll())));
+        await first.store.close();
+
+        const second = await open([totals(database.url, { version: 2, factor: 3 })], storage);
+        last = await numberedOrders(second.store, last, 50);
+        await second.runner.waitFor("totals", last);
+        await until(() => second.runner.processors()[0]?.rebuild === undefined);
+        expect(second.runner.processors()[0]).toMatchObject({ version: 2, state: "running", position: last });
+        expect(await readTotals(database.sql)).toEqual(foldTotals(await collect(second.store.readAll()), 3));
+        await second.store.close();
+        expect((await errorOf(open([totals(database.url)], storage))).code).toBe("invalid-argument");
+      });
+
+      test("tells of an event that fails, goes on when told to, and parks where it may", async () => {
+        await using database = await kind.create();
+        let broken = true;
+        const failing = (name: string, onFailure: "fail" | "park"): SqlProjection =>
+          defineSqlProjection(name, {
+            version: 1,
+            database: database.url,
+            retries: 1,
+            onFailure,
+            create: (sql, { table }) => sql`create table ${table(name)} (position bigint primary key)`,
+            on: {
+              OrderPlaced: (e, _sql, { insert }) => {
+                insert(name, { position: e.position });
+                if (broken && (e.position === 40 || e.position === 70)) throw new Error(`no ${e.position}`);
+              },
+            },
+          });
+        const one = await open([failing("failing", "fail"), failing("parking", "park")]);
+        const last = await numberedOrders(one.store, 0, 100);
+        await one.runner.waitFor("parking", last);
+        expect((await errorOf(one.runner.waitFor("failing", last))).code).toBe("overloaded");
+        expect(one.runner.processors()).toMatchObject([
+          { state: "failed", health: "failed", position: expect.any(Number), lastError: { position: 40 } },
+          { state: "running", parked: 2 },
+        ]);
+        const [row] = await database.sql`select count(*) as count, max(position) as last from failing`;
+        expect([Number(row?.count), Number(row?.last)]).toEqual([39, 39]);
+        broken = false;
+        await one.runner.resumeProcessor("failing");
+        await one.runner.waitFor("failing", last);
+        const [all] = await database.sql`select count(*) as count from failing`;
+        expect(Number(all?.count)).toBe(100);
+      });
     });
-  });
-});
+  },
+);
 
 describe("A store whose reporting database is away", () => {
   test("opens all the same, and finds out later that the tables are of an older version", async () => {

@@ -2,9 +2,9 @@
 
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
-  type EventSource,
   type EventStore,
   openEventStore,
+  type ProjectionSource,
   type ReadAllOptions,
   runSqlProjections,
   type SqlProjections,
@@ -33,7 +33,7 @@ async function place(store: Orders, count: number): Promise<number> {
 }
 
 /** The log as a source that does not get past a position, until it is left. */
-function readableUpTo(store: Orders, position: number): EventSource {
+function readableUpTo(store: Orders, position: number): ProjectionSource {
   return {
     lastPosition: () => store.lastPosition(),
     subscribe: (options) => store.subscribe(options),
