@@ -8,6 +8,7 @@ import { importEvents } from "./import.ts";
 import { memory } from "./memory.ts";
 import { payloadEncoding } from "./payload-encoding.ts";
 import { replay } from "./replay.ts";
+import { sqlProjections } from "./sql-projections.ts";
 import { subscribeLag } from "./subscribe-lag.ts";
 
 export const scenarios: readonly Scenario[] = [
@@ -16,6 +17,7 @@ export const scenarios: readonly Scenario[] = [
   importEvents,
   replay,
   subscribeLag,
+  sqlProjections,
   coldOpen,
   memory,
   payloadEncoding,

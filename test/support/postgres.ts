@@ -23,8 +23,11 @@ function findBinaries(): string | undefined {
 
 const binaries: string | undefined = findBinaries();
 
+/** Whether there is one. */
+export const postgresInstalled: boolean = binaries !== undefined;
+
 /** Whether tests on PostgreSQL can run; for `describe.skipIf`. Always true in CI, where they then fail if there is none. */
-export const postgresAvailable: boolean = binaries !== undefined || process.env.CI === "true";
+export const postgresAvailable: boolean = postgresInstalled || process.env.CI === "true";
 
 const startTimeoutMs = 30_000;
 const user = "strata";
