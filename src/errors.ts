@@ -13,6 +13,7 @@ export type EventStoreErrorCode =
   | "invalid-argument"
   | "invalid-event"
   | "invalid-command"
+  | "invalid-document"
   | "unreadable-event"
   | "store-closed"
   | "writer-fenced"
@@ -125,6 +126,28 @@ export class InvalidCommandError extends EventStoreError {
       outcome: "not-applied",
     });
     this.commandType = commandType;
+    this.issues = issues;
+  }
+}
+
+/**
+ * A projection's document does not satisfy its schema, or is damaged. Told to a reader: mend the projection, and build it anew.
+ * Told to an append, by an inline projection that would have stored it: nothing was written.
+ */
+export class InvalidDocumentError extends EventStoreError {
+  declare readonly code: "invalid-document";
+  readonly projection: string;
+  /** The document's key. */
+  readonly key: string;
+  /** Paths within the document, as in `document.total`; none where it is damaged. */
+  readonly issues: readonly EventIssue[];
+
+  constructor(projection: string, key: string, issues: readonly EventIssue[], options: EventStoreErrorOptions = {}) {
+    const shown = issues.slice(0, 3).map((issue) => `${issue.path}: ${issue.message}`);
+    const problem = issues.length === 0 ? "is damaged" : `is not valid: ${shown.join("; ")}`;
+    super("invalid-document", `Document ${printable(key)} of ${printable(projection)} ${problem}`, options);
+    this.projection = projection;
+    this.key = key;
     this.issues = issues;
   }
 }

@@ -35,6 +35,7 @@ export {
   InternalError,
   InvalidArgumentError,
   InvalidCommandError,
+  InvalidDocumentError,
   InvalidEventError,
   OverloadedError,
   StorageCorruptError,
@@ -69,6 +70,37 @@ export type {
   SubscribeFrom,
   SubscribeOptions,
 } from "./log/event-store.ts";
+// Projections and processors
+export {
+  type DocumentChanges,
+  defineProjection,
+  type EventHandlers,
+  type HandledEvent,
+  type Projection,
+  type ProjectionMode,
+  type ProjectionOptions,
+} from "./processors/define-projection.ts";
+export type { ProcessorDefinition } from "./processors/definition.ts";
+export type {
+  DocumentReader,
+  FindDocumentsOptions,
+  Fold,
+  Folded,
+  ListDocumentsOptions,
+  ParkingLot,
+  ProcessorControls,
+  ProcessorFace,
+  ProcessorInfo,
+  ProcessorState,
+  ReadDocumentOptions,
+  RebuildProgress,
+  RebuildResult,
+  WaitForOptions,
+} from "./processors/face.ts";
+export type { ParkedEvent, ReplayResult } from "./processors/parking.ts";
+export type { ProcessingOptions } from "./processors/processing.ts";
+export type { ProcessorKind } from "./processors/processor.ts";
+export type { RetryPolicy } from "./processors/retries.ts";
 // Reporting databases
 export {
   defineSqlProjection,

@@ -60,6 +60,7 @@ function exitCodeOfStore(code: EventStoreErrorCode): ExitCode {
       return exitCodes.usage;
     case "invalid-event":
     case "invalid-command":
+    case "invalid-document":
       return exitCodes.badInput;
     case "conflict":
     case "unreadable-event":

@@ -1,5 +1,9 @@
 /** What a store offers for its processors, as its users see it. Pure types. */
 
+import type { EventDefinitions, EventTypeOf, RecordedEventOf } from "../schema/define-events.ts";
+import type { EventFilter } from "../vocabulary/filter.ts";
+import type { Projection } from "./define-projection.ts";
+import type { ParkedEvent, ReplayResult } from "./parking.ts";
 import type { ProcessorKind } from "./processor.ts";
 
 /**
@@ -57,6 +61,51 @@ export interface WaitForOptions {
   readonly signal?: AbortSignal;
 }
 
+/** How fresh documents must be. */
+export interface ReadDocumentOptions extends WaitForOptions {
+  /** Waits until the projection has handled everything up to this position: the one that an append answered. */
+  readonly atLeast?: number;
+}
+
+/** Which documents to list, in the order of their keys' UTF-8 bytes; all parts given must hold. */
+export interface ListDocumentsOptions extends ReadDocumentOptions {
+  readonly prefix?: string;
+  /** Keys from this one on. */
+  readonly from?: string;
+  /** Keys before this one. */
+  readonly to?: string;
+  /** Keys behind this one, for paging. */
+  readonly after?: string;
+  readonly limit?: number;
+}
+
+/** Which of the documents under a secondary key to find. */
+export interface FindDocumentsOptions extends ReadDocumentOptions {
+  /** Only those whose own key is behind this one, for paging. */
+  readonly after?: string;
+  readonly limit?: number;
+}
+
+/**
+ * The documents of a projection, as they are durable. They are frozen. All of these throw `invalid-document` for one that is
+ * damaged or does not satisfy the schema, naming its key; `overloaded` where `atLeast` is not reached within the time (by
+ * default 30,000 ms), or an inline projection is not caught up yet; and what reads throw. While a new version is built, what
+ * is read are the documents of the old one, in their old shape.
+ */
+export interface DocumentReader<Document, Index extends string = string> {
+  get(key: string, options?: ReadDocumentOptions): Promise<Document | undefined>;
+  /** In the order of the keys, `undefined` for those that there are not; at most 10,000. */
+  getMany(keys: readonly string[], options?: ReadDocumentOptions): Promise<readonly (Document | undefined)[]>;
+  /** Each with its key. Changes during the iteration may or may not be in it. */
+  list(options?: ListDocumentsOptions): AsyncIterableIterator<readonly [key: string, document: Document]>;
+  /** The documents that stand under `value` in an index of the projection, in the order of their own keys. */
+  find(
+    index: Index,
+    value: string,
+    options?: FindDocumentsOptions,
+  ): AsyncIterableIterator<readonly [key: string, document: Document]>;
+}
+
 /** What a rebuild has come to. */
 export interface RebuildResult {
   readonly name: string;
@@ -86,4 +135,52 @@ export interface ProcessorControls {
   rebuild(name: string, options?: { readonly signal?: AbortSignal }): Promise<RebuildResult>;
   /** Drops what is being built; what serves goes on. Whoever waits for the rebuild is told that it was cancelled. */
   cancelRebuild(name: string): Promise<void>;
+}
+
+/** Looking after what processors have put aside. All of these throw `invalid-argument` for what is no name or id. */
+export interface ParkingLot {
+  /** The events that a processor has parked, in the order of the log. */
+  parked(name: string): AsyncIterableIterator<ParkedEvent>;
+  /**
+   * Has a processor try its parked events again, in order: all of them, or, by the id of one, those of its key. What fails
+   * again stays parked, and so does what waits behind it. Waits for the batch that the processor is at.
+   */
+  replayParked(nameOrId: string): Promise<ReplayResult>;
+  /** Forgets a parked event; those that waited behind it are handled now. */
+  skipParked(id: string): Promise<void>;
+}
+
+/** What `fold` is told: which events, and what they make of a state. */
+export interface Fold<State, Definitions extends EventDefinitions = never> {
+  /** Default: all events. */
+  readonly filter?: EventFilter<EventTypeOf<Definitions>>;
+  readonly initialState: () => State;
+  /** Events of types that are not here leave the state as it is. */
+  readonly evolve: {
+    readonly [Type in EventTypeOf<Definitions>]?: (
+      state: NoInfer<State>,
+      event: Extract<RecordedEventOf<Definitions>, { readonly type: Type }>,
+    ) => NoInfer<State>;
+  };
+  /** Where to end, this position included. Default: the last. */
+  readonly toPosition?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** A state, and the position that it is of. */
+export interface Folded<State> {
+  /** Frozen. */
+  readonly state: State;
+  readonly position: number;
+}
+
+/** Read models, and what fills them. */
+export interface ProcessorFace<Definitions extends EventDefinitions = never> extends ProcessorControls, ParkingLot {
+  /** The documents of a projection. Throws `invalid-argument` for one that the store was not opened with. */
+  documents<Document, Index extends string>(projection: Projection<Document, Index>): DocumentReader<Document, Index>;
+  /**
+   * Folds the events that match into a state, now, and keeps nothing. Throws as `readAll`, and `invalid-argument` where `evolve`
+   * throws or returns nothing.
+   */
+  fold<State>(fold: Fold<State, Definitions>): Promise<Folded<State>>;
 }

@@ -42,7 +42,7 @@ export function describeProcessor(described: DescribedProcessor): ProcessorInfo 
       error === undefined
         ? undefined
         : { message: error.message, at: error.at, position: error.position, attempts: error.attempts },
-    parked: processor.parked?.() ?? 0,
+    parked: processor.parking?.count ?? 0,
     health: reason === undefined ? "ok" : state === "failed" ? "failed" : "stuck",
     reason,
     rebuild: rebuild?.progress(),
@@ -53,7 +53,8 @@ function stateOf({ processor, core, main, rebuild, position, paused }: Described
   const worker = main ?? rebuild?.worker;
   if (worker?.failed === true || rebuild?.worker.failed === true) return "failed";
   if (paused && processor.passive === undefined) return "paused";
-  if (main === undefined && rebuild !== undefined) return "rebuilding";
+  const serves = main !== undefined || (processor.passive !== undefined && (processor.continues?.() ?? true));
+  if (!serves) return "rebuilding";
   if (processor.passive !== undefined) return "running";
   return core.lastPosition() - position > runningLagEvents ? "catching-up" : "running";
 }

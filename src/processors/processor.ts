@@ -6,8 +6,10 @@
 import type { UnreadableEventError } from "../errors.ts";
 import type { RecordedEvent } from "../vocabulary/event.ts";
 import type { CheckedFilter } from "../vocabulary/filter.ts";
+import type { ParkingControls } from "./parking.ts";
 import type { RetryPolicy } from "./retries.ts";
 
+/** What a processor is. */
 export type ProcessorKind = "projection" | "sql-projection" | "reactor" | "process-manager";
 
 /** The events of a piece of the log that match a processor's filter. */
@@ -84,8 +86,8 @@ export interface Processor extends BatchTarget {
   /** Its work is done elsewhere (inline, in the commits): the runner has nothing to do but rebuilds. */
   readonly passive?: { position(): number };
   readonly rebuilds?: Rebuilds;
-  /** How many events it has parked. */
-  parked?(): number;
+  /** What it has put aside. */
+  readonly parking?: ParkingControls & { readonly count: number };
   /** The time at which it wants `wake`, if any; asked after each batch and each wake. */
   wakeAtMs?(): number | undefined;
   /** Called when that time has come and everything that was in the log by then is handled. Failures are retried. */

@@ -4,9 +4,13 @@
  */
 
 import type { StoreCore } from "../log/store-internals.ts";
+import { pause } from "../runtime/deadline.ts";
 import type { RebuildProgress, RebuildResult } from "./face.ts";
 import type { Rebuilding } from "./processor.ts";
 import { Worker, type WorkerOptions } from "./worker.ts";
+
+/** How long to wait before taking over is tried again. */
+const retryMs = 1_000;
 
 export interface RebuildRunOptions {
   readonly rebuilding: Rebuilding;
@@ -29,7 +33,10 @@ export class RebuildRun {
   /** Where and when this run of it began, to tell the pace. */
   #beganAt: { readonly position: number; readonly monotonicMs: number } | undefined;
   #ended = false;
+  readonly #stopping = new AbortController();
   #finishing: Promise<void> | undefined;
+  /** Who waits for the new one to come further. */
+  #onChange: (() => void) | undefined;
 
   constructor(options: RebuildRunOptions) {
     this.#options = options;
@@ -39,8 +46,13 @@ export class RebuildRun {
     promise.catch(() => {});
     this.#settle = resolve;
     this.#fail = reject;
+    const onChange = (): void => {
+      options.worker.onChange();
+      this.#onChange?.();
+    };
+    const { target } = options.rebuilding;
     this.worker = new Worker(
-      { ...options.worker, target: options.rebuilding.target, onCaughtUp: () => this.#caughtUp() },
+      { ...options.worker, target, onChange, onCaughtUp: () => this.#caughtUp() },
       options.paused,
     );
   }
@@ -68,6 +80,7 @@ export class RebuildRun {
   /** Ends the run without a decision: the rebuild goes on when the store is opened again. */
   async stop(error: unknown): Promise<void> {
     this.#ended = true;
+    this.#stopping.abort();
     await this.worker.stop();
     await this.#finishing?.catch(() => {});
     this.#fail(error);
@@ -99,13 +112,33 @@ export class RebuildRun {
   #caughtUp(): void {
     if (this.#ended || this.#finishing !== undefined) return;
     this.#finishing = this.#finish()
-      .catch((error: unknown) => {
-        // What is built stays; the next time that it has caught up it is tried again.
-        if (!this.#ended) this.#options.core.warn(error);
+      .catch(async (error: unknown) => {
+        if (this.#ended) return;
+        // What is built stays. It is tried again at the next event, or after a while.
+        this.#options.core.warn(error);
+        await pause(retryMs, this.#stopping.signal);
       })
       .finally(() => {
         this.#finishing = undefined;
+        if (!this.#ended && this.worker.isWaiting) this.worker.poke();
       });
+  }
+
+  /** Whether the new one gets to a position; not where it fails, is paused or stopped on the way. */
+  async #reaches(position: number): Promise<boolean> {
+    const { worker } = this;
+    const hopeless = (): boolean => worker.failed || worker.paused || this.#ended;
+    try {
+      while (worker.position < position && !hopeless()) {
+        await new Promise<void>((resolve) => {
+          this.#onChange = resolve;
+          this.#stopping.signal.addEventListener("abort", () => resolve(), { once: true });
+        });
+      }
+    } finally {
+      this.#onChange = undefined;
+    }
+    return !hopeless();
   }
 
   async #finish(): Promise<void> {
@@ -113,7 +146,7 @@ export class RebuildRun {
     const build = this.worker;
     const takeOver = async (): Promise<void> => {
       // The one that serves stands still, so the new one will be there in a moment, if it is not.
-      if (main !== undefined && build.position < main.position) return;
+      if (main !== undefined && !(await this.#reaches(main.position))) return;
       await build.exclusively(async () => {
         const { position } = build;
         if (this.#ended || (main !== undefined && position < main.position)) return;

@@ -9,6 +9,7 @@ import type { StoreCore } from "../log/store-internals.ts";
 import { checkName } from "../vocabulary/names.ts";
 import { EventSource } from "./event-source.ts";
 import type { ProcessorControls, ProcessorInfo, RebuildResult } from "./face.ts";
+import type { ParkingControls } from "./parking.ts";
 import type { Processor, Rebuilding } from "./processor.ts";
 import { describeProcessor } from "./processor-info.ts";
 import { RebuildRun } from "./rebuild-run.ts";
@@ -67,7 +68,7 @@ export class ProcessorRunner implements ProcessorControls {
    */
   async start(): Promise<void> {
     if (this.#entries.size === 0) return;
-    this.#core.onClose(() => this.#stop());
+    this.#core.onClose(() => this.stop());
     for (const { processor } of this.#entries.values()) await this.settings.load(processor);
     for (const { processor } of this.#entries.values()) await processor.prepare?.();
     this.#state = "running";
@@ -164,8 +165,27 @@ export class ProcessorRunner implements ProcessorControls {
     return main?.started === true ? main.position : 0;
   }
 
+  /** What a processor has parked. Throws `invalid-argument` for one that parks nothing. */
+  parkingOf(name: unknown): ParkingControls {
+    const { processor } = this.#find(name);
+    if (processor.parking !== undefined) return processor.parking;
+    throw new InvalidArgumentError("name", `is that of a processor that parks nothing: ${printable(name)}`);
+  }
+
   has(name: string): boolean {
     return this.#entries.has(name);
+  }
+
+  /** Resolves when the batches under way have ended; nothing is begun any more. */
+  async stop(): Promise<void> {
+    clearInterval(this.#wakeTimer);
+    this.#state = "stopped";
+    const entries = [...this.#entries.values()];
+    const closed = new StoreClosedError();
+    const stopping = entries.flatMap(({ main, rebuild }) => [main?.stop(), rebuild?.stop(closed)]);
+    this.#checkWaiting();
+    await Promise.all(stopping);
+    await this.#source.stop();
   }
 
   async #startEntry(entry: Entry): Promise<void> {
@@ -278,16 +298,5 @@ export class ProcessorRunner implements ProcessorControls {
       const dueAtMs = processor.wakeAtMs?.();
       if (dueAtMs !== undefined && dueAtMs <= nowMs) main.poke();
     }
-  }
-
-  async #stop(): Promise<void> {
-    clearInterval(this.#wakeTimer);
-    this.#state = "stopped";
-    const entries = [...this.#entries.values()];
-    const closed = new StoreClosedError();
-    const stopping = entries.flatMap(({ main, rebuild }) => [main?.stop(), rebuild?.stop(closed)]);
-    this.#checkWaiting();
-    await Promise.all(stopping);
-    await this.#source.stop();
   }
 }

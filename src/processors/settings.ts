@@ -6,6 +6,7 @@
 import { InvalidArgumentError, printable } from "../errors.ts";
 import { settingsKey } from "../format/processor-keys.ts";
 import { decodeRecord, type PutRow, recordRow } from "../format/processor-records.ts";
+import type { KvOperation } from "../kv/kv.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import type { Processor, ProcessorKind } from "./processor.ts";
 
@@ -66,29 +67,38 @@ export class SettingsKeeper {
     return settings;
   }
 
-  /** Changes settings, durably, after earlier changes of the same; `rows` go into the same commit. */
-  async update(
-    name: string,
-    change: (settings: ProcessorSettings) => Partial<ProcessorSettings>,
-    rows: readonly PutRow[] = [],
-  ): Promise<void> {
-    const updating = (this.#last.get(name) ?? Promise.resolve()).then(async () => {
-      await this.#core.useFamilies(["processorSettings"]);
-      const next = this.changed(name, change);
-      await this.#core.submit({ rows: [recordRow("settings", settingsKey(name), next), ...rows] });
-      this.#settings.set(name, next);
-    });
-    this.#last.set(
-      name,
-      updating.catch(() => {}),
-    );
-    await updating;
+  /** Changes settings, durably, after earlier changes of the same. */
+  async update(name: string, change: (settings: ProcessorSettings) => Partial<ProcessorSettings>): Promise<void> {
+    await this.replace(name, (settings) => ({ ...settings, ...change(settings) }));
   }
 
-  /** What they would be; for those who write them themselves, and `accept` them once they are durable. */
-  changed(name: string, change: (settings: ProcessorSettings) => Partial<ProcessorSettings>): ProcessorSettings {
-    const settings = this.get(name);
-    return { ...settings, ...change(settings) };
+  /** As `update`, with a function that answers the whole, and rows for the same commit. */
+  async replace(
+    name: string,
+    change: (settings: ProcessorSettings) => ProcessorSettings,
+    rows: readonly KvOperation[] = [],
+  ): Promise<void> {
+    await this.inTurn(name, async () => {
+      await this.#core.useFamilies(["processorSettings"]);
+      const next = change(this.get(name));
+      await this.#core.submit({ rows: [this.row(name, next), ...rows] });
+      this.accept(name, next);
+    });
+  }
+
+  /** Runs what changes a processor's settings after all that was asked for before; it must not ask for a turn itself. */
+  async inTurn<T>(name: string, work: () => Promise<T>): Promise<T> {
+    const working = (this.#last.get(name) ?? Promise.resolve()).then(work);
+    this.#last.set(
+      name,
+      working.catch(() => {}),
+    );
+    return await working;
+  }
+
+  /** The row of settings; for those who write it themselves, in their turn, and `accept` it once it is durable. */
+  row(name: string, settings: ProcessorSettings): PutRow {
+    return recordRow("settings", settingsKey(name), settings);
   }
 
   accept(name: string, settings: ProcessorSettings): void {

@@ -15,6 +15,9 @@ import { type CheckedRetries, delayAfter, isStoreTrouble } from "./retries.ts";
 /** The most events of a batch, unless a processor wants fewer. */
 export const batchEventsMaxDefault = 2_048;
 
+/** So near to the end of the log is as good as there. */
+const nearEvents = 512;
+
 /** The last thing that went wrong. */
 export interface ProcessorError {
   readonly message: string;
@@ -52,7 +55,7 @@ export interface WorkerOptions {
   wake?(context: BatchContext): Promise<void>;
   /** Its position or state has changed. */
   onChange(): void;
-  /** It has reached the end of the log. */
+  /** It has reached the end of the log, or is so near to it that under load it may never be nearer. */
   onCaughtUp?(): void;
 }
 
@@ -261,6 +264,7 @@ export class Worker {
     this.#lastProgressAt = new Date(this.#options.core.clock.now());
     this.#progresses();
     this.#options.onChange();
+    if (this.#options.source.head - batch.toPosition <= nearEvents) this.#options.onCaughtUp?.();
   }
 
   /** Whether it was done in the end; not where the processor failed or stopped instead. */

@@ -2,6 +2,7 @@
 
 import type { DecisionMaker, StateReader } from "../decider/face.ts";
 import type { EventLog, EventReader } from "../log/event-store.ts";
+import type { ProcessorFace } from "../processors/face.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
 
 /** A store as it was at a moment: its events, and states folded from them. */
@@ -15,7 +16,8 @@ export interface EventStoreView<Definitions extends EventDefinitions = never>
  */
 export interface EventStore<Definitions extends EventDefinitions = never>
   extends EventLog<Definitions>,
-    DecisionMaker<Definitions> {
+    DecisionMaker<Definitions>,
+    ProcessorFace<Definitions> {
   /** The same reads, frozen at a position or at a time of recording. */
   asOf(when: Date | number): EventStoreView<Definitions>;
 }

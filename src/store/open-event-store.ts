@@ -17,6 +17,12 @@ import { IdempotencyKeys, idempotencyWindowMsDefault } from "../log/idempotency-
 import type { StoreCore } from "../log/store-internals.ts";
 import { StoreReader } from "../log/store-reader.ts";
 import { StreamHeads } from "../log/stream-heads.ts";
+import {
+  type ErasedFace,
+  Processing,
+  type ProcessingOptions,
+  processingOptionNames,
+} from "../processors/processing.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
 import { DeadlineExpired, withDeadline } from "../runtime/deadline.ts";
 import { type IdSource, systemIds } from "../runtime/ids.ts";
@@ -30,7 +36,7 @@ import { recover } from "./recover.ts";
 import { buildCore, type CoreParts } from "./store-core.ts";
 
 /** How to open a store. Unknown options are refused. */
-export interface OpenOptions<Definitions extends EventDefinitions = never> {
+export interface OpenOptions<Definitions extends EventDefinitions = never> extends ProcessingOptions {
   /** `memory:`, `file:DIR` or `s3://bucket/prefix`. */
   readonly url: string;
   /** The events of each category. Left out, the store takes any event; given, it takes only these. */
@@ -62,7 +68,8 @@ const optionNames = [
   "clock",
   "ids",
   "random",
-] as const;
+  ...processingOptionNames,
+];
 const appendOptionNames = ["expectedVersion", "failIfMatch", "idempotencyKey", "signal"];
 const s3OptionNames = ["endpoint", "region", "accessKeyId", "secretAccessKey", "sessionToken", "createBucket"];
 
@@ -165,7 +172,8 @@ export async function openWithCore<const Definitions extends EventDefinitions = 
   options: Omit<OpenOptions<Definitions>, "url" | "s3">,
 ): Promise<OpenedStore<Definitions>> {
   try {
-    return await assemble<Definitions>(kv, checkSettings(options as Omit<OpenOptions<EventDefinitions>, "url">));
+    const settings = checkSettings(options as Omit<OpenOptions<EventDefinitions>, "url">);
+    return await assemble<Definitions>(kv, settings, options);
   } catch (error) {
     await kv.close().catch(() => {});
     throw error;
@@ -175,6 +183,7 @@ export async function openWithCore<const Definitions extends EventDefinitions = 
 async function assemble<Definitions extends EventDefinitions>(
   kv: KeyValueStore,
   settings: Settings,
+  processors: ProcessingOptions,
 ): Promise<OpenedStore<Definitions>> {
   const { registry, clock } = settings;
   const { header, end, recent, names } = await recover(kv, clock, settings.ids);
@@ -218,7 +227,9 @@ async function assemble<Definitions extends EventDefinitions>(
     onError: settings.onError,
   });
   const deciders = new Deciders(core);
-  const parts: Parts = { kv, settings, reader, subscriptions, bus, pipeline, core, closeHooks, deciders };
+  const processing = new Processing(core, processors, (...given) => deciders.execute(...given));
+  await processing.start();
+  const parts: Parts = { kv, settings, reader, subscriptions, bus, pipeline, core, closeHooks, deciders, processing };
   return { store: face<Definitions>(parts), core };
 }
 
@@ -231,6 +242,7 @@ interface Parts {
   readonly pipeline: CommitPipeline;
   readonly core: StoreCore;
   readonly deciders: Deciders;
+  readonly processing: Processing;
   readonly closeHooks: CoreParts["closeHooks"];
 }
 
@@ -240,6 +252,7 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
   let closing: Promise<void> | undefined;
   const store: ErasedStore = {
     ...reader.view<never>(async () => pipeline.end.lastPosition),
+    ...parts.processing.face(),
     append: async (streamName, events, options) => {
       const { expectedVersion, ...rest } = checkOptions(options, appendOptionNames, "options", {
         outcome: "not-applied",
@@ -275,7 +288,7 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
 }
 
 /** The face without the types of its deciders, which only callers know. */
-type ErasedStore = Omit<EventStore, keyof ErasedDeciders> & ErasedDeciders;
+type ErasedStore = Omit<EventStore, keyof ErasedDeciders | keyof ErasedFace> & ErasedDeciders & ErasedFace;
 
 interface ErasedDeciders extends ErasedLoad {
   execute(decider: unknown, id: unknown, command: unknown, options?: unknown): Promise<unknown>;

@@ -1,0 +1,180 @@
+/**
+ * One generation of a projection's documents in the store: reads them through a cache, and keeps that true as commits become
+ * durable. Only whoever writes the generation may have one: the cache would not hear of changes by others.
+ */
+
+import { freezeDeeply } from "../decider/freeze.ts";
+import { InvalidDocumentError, StorageCorruptError } from "../errors.ts";
+import { checkpointKey, documentKey } from "../format/processor-keys.ts";
+import {
+  decodeDocument,
+  decodeRecord,
+  type PutRow,
+  recordRow,
+  type StoredDocument,
+} from "../format/processor-records.ts";
+import type { StoreCore } from "../log/store-internals.ts";
+import { checkBySchema } from "../schema/check-by-schema.ts";
+import type { RecordedEvent } from "../vocabulary/event.ts";
+import type { AnyProjection } from "./define-projection.ts";
+import { absentDocument, DocumentOverlay, type LoadedDocument } from "./document-overlay.ts";
+
+/** The most documents, and bytes of them as they are stored, in the cache of one generation. */
+export const cachedDocumentsMax = 10_000;
+export const cachedBytesMax: number = 8 * 1024 * 1024;
+/** How many documents are read at once. */
+const readAtOnce = 1_000;
+/** What a document counts for besides its bytes. */
+const bytesPerDocument = 128;
+
+interface Cached extends LoadedDocument {
+  readonly bytes: number;
+}
+
+/** A stored document, checked. Throws `invalid-document`, naming its key, for a damaged one, and one against the schema. */
+export function readDocument(
+  projection: AnyProjection,
+  key: string,
+  row: Uint8Array,
+  value: Uint8Array,
+): StoredDocument {
+  const { name, document: schema } = projection;
+  let stored: StoredDocument;
+  try {
+    stored = decodeDocument({ key: row, value }, key);
+  } catch (cause) {
+    if (cause instanceof StorageCorruptError) throw new InvalidDocumentError(name, key, [], { cause });
+    throw cause;
+  }
+  const checked = checkBySchema(schema, stored.document, "document", `${name}.document`);
+  if ("issues" in checked) throw new InvalidDocumentError(name, key, checked.issues);
+  return { ...stored, document: checked.value };
+}
+
+export class DocumentStore {
+  readonly #core: StoreCore;
+  readonly #projection: AnyProjection;
+  readonly generation: number;
+  /** The least recently used first. */
+  readonly #cache = new Map<string, Cached>();
+  #cachedBytes = 0;
+  /** Read for the changes under way, however many. */
+  #fetched = new Map<string, LoadedDocument>();
+
+  constructor(core: StoreCore, projection: AnyProjection, generation: number) {
+    this.#core = core;
+    this.#projection = projection;
+    this.generation = generation;
+  }
+
+  get checkpointKey(): Buffer {
+    return checkpointKey(this.#projection.name, this.generation);
+  }
+
+  async loadCheckpoint(): Promise<number> {
+    const key = this.checkpointKey;
+    const value = await this.#core.rows.get(key);
+    return value === undefined ? 0 : (decodeRecord("checkpoint", { key, value }) as { position: number }).position;
+  }
+
+  checkpointRow(position: number): PutRow {
+    return recordRow("checkpoint", this.checkpointKey, { position });
+  }
+
+  /** Changes to begin with. One at a time: what the last ones fetched is forgotten. */
+  overlay(): DocumentOverlay {
+    this.#fetched = new Map();
+    return new DocumentOverlay(this.#projection, (key) => this.#cache.get(key) ?? this.#fetched.get(key));
+  }
+
+  /**
+   * Applies events in order, reading what they need; `failed` decides about one that its handler throws at: by throwing, or
+   * by going on without it.
+   */
+  async apply(
+    overlay: DocumentOverlay,
+    events: readonly RecordedEvent[],
+    failed: (event: RecordedEvent, error: unknown) => void,
+  ): Promise<void> {
+    for (let next = 0; next < events.length; ) {
+      const missing = new Set<string>();
+      for (let index = next; index < events.length; index += 1) {
+        const event = events[index];
+        if (event === undefined) break;
+        // Behind the first that lacks something the others are only asked what they will need.
+        if (missing.size > 0) {
+          for (const key of overlay.scout(event)) missing.add(key);
+          if (missing.size >= readAtOnce) break;
+          continue;
+        }
+        try {
+          for (const key of overlay.apply(event)) missing.add(key);
+        } catch (error) {
+          failed(event, error);
+        }
+        if (missing.size === 0) next = index + 1;
+      }
+      if (missing.size > 0) await this.load(missing);
+    }
+  }
+
+  /** Reads documents, so that the changes under way find them. */
+  async load(keys: Iterable<string>): Promise<void> {
+    const wanted = [...keys].filter((key) => !this.#cache.has(key) && !this.#fetched.has(key));
+    for (let at = 0; at < wanted.length; at += readAtOnce) {
+      const some = wanted.slice(at, at + readAtOnce);
+      const rows = some.map((key) => documentKey(this.#projection.name, this.generation, key));
+      const values = await this.#core.rows.getMany(rows);
+      for (const [index, key] of some.entries()) {
+        const value = values[index];
+        const row = rows[index];
+        if (value === undefined || row === undefined) {
+          this.#fetched.set(key, absentDocument);
+          continue;
+        }
+        this.#fetched.set(key, this.#read(key, row, value));
+      }
+    }
+  }
+
+  /** What an overlay of this store has changed is durable. */
+  confirm(overlay: DocumentOverlay, bytes: number): void {
+    const each = Math.ceil(bytes / Math.max(1, overlay.changed)) + bytesPerDocument;
+    for (const [key, document] of overlay.stored()) this.#keep(key, document, each);
+    this.#fetched = new Map();
+  }
+
+  /** After a failure nobody knows what is stored. */
+  forget(): void {
+    this.#cache.clear();
+    this.#cachedBytes = 0;
+    this.#fetched = new Map();
+  }
+
+  #read(key: string, row: Uint8Array, value: Uint8Array): LoadedDocument {
+    try {
+      const { document, indexed } = readDocument(this.#projection, key, row, value);
+      return { document: freezeDeeply(document), indexed };
+    } catch (error) {
+      if (!(error instanceof InvalidDocumentError)) throw error;
+      const { projection, issues } = error;
+      const broken = new InvalidDocumentError(projection, key, issues, { cause: error, outcome: "not-applied" });
+      return { ...absentDocument, broken };
+    }
+  }
+
+  #keep(key: string, document: LoadedDocument, bytes: number): void {
+    this.#drop(key);
+    this.#cache.set(key, { ...document, bytes });
+    this.#cachedBytes += bytes;
+    for (const oldest of this.#cache.keys()) {
+      if (this.#cache.size <= cachedDocumentsMax && this.#cachedBytes <= cachedBytesMax) break;
+      this.#drop(oldest);
+    }
+  }
+
+  #drop(key: string): void {
+    this.#cachedBytes -= this.#cache.get(key)?.bytes ?? 0;
+    this.#cache.delete(key);
+  }
+}

@@ -1,0 +1,263 @@
+/**
+ * Events that a processor could not handle, kept aside so that it can go on, each with what went wrong. Where they have a key,
+ * later events of that key wait behind the first, in order, until somebody has it tried again or skipped. Bounded: a
+ * processor with too many of them stops instead.
+ */
+
+import { InvalidArgumentError, OverloadedError, printable } from "../errors.ts";
+import { parkedKey, parkedSpan } from "../format/processor-keys.ts";
+import { decodeRecord, type PutRow, recordRow } from "../format/processor-records.ts";
+import type { KvOperation } from "../kv/kv.ts";
+import type { StoreCore } from "../log/store-internals.ts";
+import type { RecordedEvent } from "../vocabulary/event.ts";
+
+/** The most events that one processor may have parked. */
+export const parkedMax = 5_000;
+/** How many rows are read at once. */
+const rowsAtOnce = 100;
+/** The most of an error's message that is kept. */
+const messageLengthMax = 2_000;
+
+/** What is kept of a parked event. */
+export interface ParkedRecord {
+  readonly position: number;
+  /** Which part of a split event; 0 for all others. */
+  readonly part: number;
+  readonly eventId: string;
+  readonly type: string;
+  readonly streamName: string;
+  /** What waits behind it has the same; absent where nothing does. */
+  readonly key?: string;
+  readonly error: string;
+  readonly attempts: number;
+  readonly parkedAtMs: number;
+  /** It was never tried: it waits behind one that failed. */
+  readonly waiting: boolean;
+}
+
+/** An event that a processor has put aside. */
+export interface ParkedEvent {
+  /** For `replayParked` and `skipParked`. */
+  readonly id: string;
+  readonly processor: string;
+  readonly position: number;
+  readonly eventId: string;
+  readonly type: string;
+  readonly streamName: string;
+  /** The stream, or the reactor's key: later events of the same wait behind this one. */
+  readonly key: string | undefined;
+  /** What went wrong the last time, or that it waits. */
+  readonly error: string;
+  readonly attempts: number;
+  readonly parkedAt: Date;
+  /** It was not tried: it waits behind an earlier one of the same key. */
+  readonly waiting: boolean;
+}
+
+/** What a replay has come to. */
+export interface ReplayResult {
+  /** How many are handled now. */
+  readonly replayed: number;
+  /** How many have failed again, or wait behind one that has. */
+  readonly parked: number;
+}
+
+/** What a store does with a processor's parked events. To be called between two batches of the processor. */
+export interface ParkingControls {
+  list(): AsyncIterable<ParkedEvent>;
+  replay(id: string | undefined): Promise<ReplayResult>;
+  skip(id: string): Promise<void>;
+}
+
+export function partOf(event: RecordedEvent): number {
+  return event.part?.index ?? 0;
+}
+
+export function parkedIdOf(processor: string, { position, part }: Pick<ParkedRecord, "position" | "part">): string {
+  return `${position}.${part}@${processor}`;
+}
+
+/** The processor that an id of a parked event names; `undefined` for what is no such id. */
+export function processorOfParkedId(
+  id: string,
+): { readonly processor: string; readonly position: number; readonly part: number } | undefined {
+  const match = /^(\d{1,16})\.(\d{1,16})@(.+)$/s.exec(id);
+  const [, position, part, processor] = match ?? [];
+  if (processor === undefined) return undefined;
+  return { processor, position: Number(position), part: Number(part) };
+}
+
+export class Parking implements ParkingControls {
+  readonly #core: StoreCore;
+  readonly #processor: string;
+  /** Handles one again, and commits with `done` that it is no longer parked. */
+  readonly #again: (record: ParkedRecord, done: KvOperation) => Promise<void>;
+  readonly #byKey = new Map<string, number>();
+  #count = 0;
+
+  constructor(core: StoreCore, processor: string, again: (record: ParkedRecord, done: KvOperation) => Promise<void>) {
+    this.#core = core;
+    this.#processor = processor;
+    this.#again = again;
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  async prepare(): Promise<void> {
+    for await (const record of this.#records()) this.parked(record);
+  }
+
+  /** Whether something of that key is parked, so that what comes has to wait. */
+  blocks(key: string): boolean {
+    return this.#byKey.has(key);
+  }
+
+  record(
+    event: RecordedEvent,
+    about: { readonly key?: string; readonly error: unknown; readonly attempts: number; readonly waiting: boolean },
+  ): ParkedRecord {
+    const message = about.error instanceof Error ? about.error.message : String(about.error);
+    return {
+      position: event.position,
+      part: partOf(event),
+      eventId: event.id,
+      type: event.type,
+      streamName: event.streamName,
+      ...(about.key === undefined ? {} : { key: about.key }),
+      error: message.slice(0, messageLengthMax),
+      attempts: about.attempts,
+      parkedAtMs: this.#core.clock.now(),
+      waiting: about.waiting,
+    };
+  }
+
+  /** Throws `overloaded` where there would be too many with these. */
+  assertRoom(more: number): void {
+    if (this.#count + more <= parkedMax) return;
+    throw new OverloadedError(`Processor ${printable(this.#processor)} has parked ${this.#count} events already`);
+  }
+
+  row(record: ParkedRecord): PutRow {
+    return recordRow("parked", parkedKey(this.#processor, record.position, record.part), record);
+  }
+
+  /** Its row is durable. */
+  parked({ key }: ParkedRecord): void {
+    this.#count += 1;
+    if (key !== undefined) this.#byKey.set(key, (this.#byKey.get(key) ?? 0) + 1);
+  }
+
+  /** The rows that remove all of them, and what to do once these are durable. */
+  async removal(): Promise<{ readonly rows: readonly KvOperation[]; forget(): void }> {
+    const rows: KvOperation[] = [];
+    for await (const record of this.#records()) rows.push(this.#done(record));
+    const forget = (): void => {
+      this.#count = 0;
+      this.#byKey.clear();
+    };
+    return { rows, forget };
+  }
+
+  async *list(): AsyncGenerator<ParkedEvent> {
+    for await (const { parkedAtMs, ...record } of this.#records()) {
+      const id = parkedIdOf(this.#processor, record);
+      const { key } = record;
+      yield { ...record, key, id, processor: this.#processor, parkedAt: new Date(parkedAtMs) };
+    }
+  }
+
+  async replay(id: string | undefined): Promise<ReplayResult> {
+    if (id === undefined) return await this.#replay(() => true);
+    const wanted = await this.#find(id);
+    // What waits behind it goes on with it; what stands before it has to come first.
+    const { key } = wanted;
+    return await this.#replay((one) => (key === undefined ? isSame(one, wanted) : one.key === key));
+  }
+
+  async skip(id: string): Promise<void> {
+    const record = await this.#find(id);
+    await this.#core.submit({ rows: [this.#done(record)] });
+    this.gone(record);
+    const { key } = record;
+    if (key !== undefined && this.blocks(key)) await this.#replay((one) => one.key === key && one.waiting);
+  }
+
+  /** It is durable that it is parked no longer. */
+  gone({ key }: ParkedRecord): void {
+    this.#count -= 1;
+    const left = key === undefined ? 0 : (this.#byKey.get(key) ?? 1) - 1;
+    if (key === undefined) return;
+    if (left === 0) this.#byKey.delete(key);
+    else this.#byKey.set(key, left);
+  }
+
+  async #replay(wanted: (record: ParkedRecord) => boolean): Promise<ReplayResult> {
+    const stuck = new Set<string>();
+    let replayed = 0;
+    let parked = 0;
+    for await (const record of this.#records()) {
+      const { key } = record;
+      const isStuck = key !== undefined && stuck.has(key);
+      const handled = !isStuck && wanted(record) && (await this.#try(record));
+      if (handled) replayed += 1;
+      else if (wanted(record)) parked += 1;
+      if (!handled && key !== undefined) stuck.add(key);
+    }
+    return { replayed, parked };
+  }
+
+  async #try(record: ParkedRecord): Promise<boolean> {
+    try {
+      await this.#again(record, this.#done(record));
+    } catch (error) {
+      this.#core.assertOpen();
+      const message = error instanceof Error ? error.message : String(error);
+      const failed = { ...record, error: message.slice(0, messageLengthMax), attempts: record.attempts + 1 };
+      await this.#core.submit({ rows: [this.row({ ...failed, waiting: false })] });
+      return false;
+    }
+    this.gone(record);
+    return true;
+  }
+
+  #done({ position, part }: ParkedRecord): KvOperation {
+    return { kind: "delete", key: parkedKey(this.#processor, position, part) };
+  }
+
+  async #find(id: string): Promise<ParkedRecord> {
+    const named = processorOfParkedId(id);
+    if (named !== undefined) {
+      const key = parkedKey(this.#processor, named.position, named.part);
+      const value = await this.#core.rows.get(key);
+      if (value !== undefined) return decodeRecord("parked", { key, value }) as ParkedRecord;
+    }
+    throw new InvalidArgumentError("id", `is not that of a parked event: ${printable(id)}`);
+  }
+
+  async *#records(): AsyncGenerator<ParkedRecord> {
+    const cursor = await this.#core.rows.scan(parkedSpan(this.#processor), "lookup");
+    try {
+      for (;;) {
+        const rows = await cursor.next(rowsAtOnce);
+        if (rows.length === 0) return;
+        for (const row of rows) yield decodeRecord("parked", row) as ParkedRecord;
+      }
+    } finally {
+      cursor.close();
+    }
+  }
+}
+
+function isSame(one: ParkedRecord, other: ParkedRecord): boolean {
+  return one.position === other.position && one.part === other.part;
+}
+
+/** The event that a record is about. Throws as reads do, and `invalid-argument` where it is not there any more. */
+export async function eventOf(core: StoreCore, { position, part }: ParkedRecord): Promise<RecordedEvent> {
+  for await (const event of core.readerAt(position).readAll({ fromPosition: position })) {
+    if (partOf(event) === part) return event;
+  }
+  throw new InvalidArgumentError("id", `is that of an event that reads as another now, at position ${position}`);
+}
