@@ -67,7 +67,7 @@ export interface SqlProjectionOptions<Definitions extends EventDefinitions = nev
   readonly drop?: (sql: TransactionSQL, context: SqlCreateContext) => unknown;
   /**
    * After an event has failed `retries` times: `"fail"` stops the projection there, with the reason; `"park"` sets the event
-   * aside and goes on, which is right only where events do not build on each other. Default: `"fail"`.
+   * aside and goes on (until 5,000 are), which is right only where events do not build on each other. Default: `"fail"`.
    */
   readonly onFailure?: "fail" | "park";
   /** How often a failed event is tried again, with growing pauses from 50 ms. Default: 5. */

@@ -6,6 +6,7 @@
  */
 
 import type { TransactionSQL } from "bun";
+import { parkedMax } from "../processors/parking.ts";
 import { pause } from "../runtime/deadline.ts";
 import type { RecordedEvent } from "../vocabulary/event.ts";
 import { matches } from "../vocabulary/filter.ts";
@@ -276,7 +277,8 @@ export class SqlBuild {
   async #park(step: Step, failure: HandlerFailure): Promise<void> {
     const lease = await this.#assure();
     const [event] = step.events;
-    if (event === undefined) throw failure;
+    // So many say that something else is wrong.
+    if (event === undefined || this.#parked >= parkedMax) throw failure;
     await this.#transaction(lease, step.position, (sql) =>
       this.#options.registry.park(sql, lease, event, messageOf(failure.cause)),
     );

@@ -3,7 +3,15 @@
  * reporting database. A database that is away when the store opens is waited for, and fails nothing but this projection.
  */
 
+import { InvalidArgumentError, printable } from "../errors.ts";
 import type { StoreCore } from "../log/store-internals.ts";
+import {
+  type ParkedEvent,
+  type ParkingControls,
+  parkedIdOf,
+  processorOfParkedId,
+  type ReplayResult,
+} from "../processors/parking.ts";
 import type { Batch, BatchContext, BatchTarget, Processor, Rebuilding, Rebuilds } from "../processors/processor.ts";
 import type { RetryPolicy } from "../processors/retries.ts";
 import { HandlingFailure } from "../processors/worker.ts";
@@ -30,6 +38,7 @@ export class SqlProcessor implements Processor {
   readonly batchEventsMax: number;
   readonly retries: RetryPolicy;
   readonly rebuilds: Rebuilds;
+  readonly parking: ParkingControls & { readonly count: number };
   readonly #projection: SqlProjection;
   readonly #core: StoreCore;
   readonly #database: ReportingDatabase;
@@ -55,6 +64,7 @@ export class SqlProcessor implements Processor {
       pending: async () => (this.#plan?.building === undefined ? undefined : this.#rebuilding(this.#plan.building)),
       begin: async () => this.#rebuilding(await this.#builds.beginBuilding()),
     };
+    this.parking = new SqlParking(this.name, this.retries.attempts ?? 1, () => this.#main?.build);
     core.onClose(() => this.#close());
   }
 
@@ -69,10 +79,6 @@ export class SqlProcessor implements Processor {
 
   isTransient(error: unknown): boolean {
     return error instanceof LeaseHeld || error instanceof LeaseLost || isDatabaseTrouble(error);
-  }
-
-  parked(): number {
-    return this.#main?.build.parkedCount ?? 0;
   }
 
   async loadCheckpoint(): Promise<number> {
@@ -184,6 +190,60 @@ export class SqlProcessor implements Processor {
     await Promise.all([...this.#held].map((build) => build.release()));
     await releaseDatabase(this.#projection.database);
   }
+}
+
+/** The parked events as the store shows them; those of the build that serves. */
+class SqlParking implements ParkingControls {
+  readonly #processor: string;
+  readonly #attempts: number;
+  readonly #build: () => SqlBuild | undefined;
+
+  constructor(processor: string, attempts: number, build: () => SqlBuild | undefined) {
+    this.#processor = processor;
+    this.#attempts = attempts;
+    this.#build = build;
+  }
+
+  get count(): number {
+    return this.#build()?.parkedCount ?? 0;
+  }
+
+  async *list(): AsyncGenerator<ParkedEvent> {
+    for (const { position, id: eventId, ...parked } of (await this.#build()?.parked()) ?? []) {
+      const id = parkedIdOf(this.#processor, { position, part: 0 });
+      const about = { key: undefined, attempts: this.#attempts, waiting: false };
+      yield { id, processor: this.#processor, position, eventId, ...parked, ...about };
+    }
+  }
+
+  async replay(id: string | undefined): Promise<ReplayResult> {
+    const build = this.#build();
+    const positions = id === undefined ? ((await build?.parked()) ?? []).map((one) => one.position) : [positionOf(id)];
+    let replayed = 0;
+    for (const position of positions) {
+      try {
+        if ((await build?.unpark(position, false)) === true) replayed += 1;
+        else if (id !== undefined) throw notParked(id);
+      } catch (error) {
+        if (!(error instanceof HandlerFailure)) throw error;
+      }
+    }
+    return { replayed, parked: positions.length - replayed };
+  }
+
+  async skip(id: string): Promise<void> {
+    if ((await this.#build()?.unpark(positionOf(id), true)) !== true) throw notParked(id);
+  }
+}
+
+function positionOf(id: string): number {
+  const position = processorOfParkedId(id)?.position;
+  if (position === undefined) throw notParked(id);
+  return position;
+}
+
+function notParked(id: string): InvalidArgumentError {
+  return new InvalidArgumentError("id", `is not that of a parked event: ${printable(id)}`);
 }
 
 function eventAt(events: readonly RecordedEvent[], position: number): RecordedEvent | undefined {

@@ -228,7 +228,13 @@ async function assemble<Definitions extends EventDefinitions>(
   });
   const deciders = new Deciders(core);
   const processing = new Processing(core, processors, (...given) => deciders.execute(...given));
-  await processing.start();
+  try {
+    await processing.start();
+  } catch (error) {
+    // What processors have taken besides the store is given back.
+    for (const hook of closeHooks.toReversed()) await Promise.try(hook).catch(core.warn);
+    throw error;
+  }
   const parts: Parts = { kv, settings, reader, subscriptions, bus, pipeline, core, closeHooks, deciders, processing };
   return { store: face<Definitions>(parts), core };
 }

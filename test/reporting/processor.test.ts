@@ -2,11 +2,9 @@
 
 import { afterAll, afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
-import { defineSqlProjection, type SqlProjection } from "../../src/index.ts";
+import { defineSqlProjection, type EventStore, type SqlProjection } from "../../src/index.ts";
 import { createMemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
-import { createProcessor } from "../../src/processors/definition.ts";
-import { ProcessorRunner } from "../../src/processors/runner.ts";
-import { type OpenedStore, openWithCore } from "../../src/store/open-event-store.ts";
+import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { temporaryFolder } from "../support/backends.ts";
 import { collect, errorOf, until } from "../support/collect.ts";
 import {
@@ -22,23 +20,17 @@ import {
 setDefaultTimeout(60_000);
 afterAll(stopSharedPostgres);
 
-const opened: OpenedStore<typeof order>[] = [];
+type Orders = EventStore<typeof order>;
+
+const opened: Orders[] = [];
 afterEach(async () => {
-  for (const { store } of opened.splice(0)) await store.close();
+  for (const store of opened.splice(0)) await store.close();
 });
 
-async function open(
-  projections: readonly SqlProjection[],
-  storage = createMemoryStorage(),
-): Promise<OpenedStore<typeof order> & { readonly runner: ProcessorRunner }> {
-  const one = await openWithCore<typeof order>(openMemoryKv(storage), { events: [order], onError: () => {} });
-  opened.push(one);
-  const { core } = one;
-  const runner = new ProcessorRunner(core);
-  const host = { core, settings: runner.settings, execute: () => Promise.reject(new Error("There are no commands")) };
-  for (const projection of projections) runner.add(projection[createProcessor](host));
-  await runner.start();
-  return { ...one, runner };
+async function open(projections: readonly SqlProjection[], storage = createMemoryStorage()): Promise<Orders> {
+  const store = await openEventStoreOn(openMemoryKv(storage), { events: [order], projections, onError: () => {} });
+  opened.push(store);
+  return store;
 }
 
 describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))(
@@ -50,19 +42,19 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))(
         const storage = createMemoryStorage();
         const both = [totals(database.url), totals(database.url, { name: "second" })];
         const first = await open(both, storage);
-        let last = await numberedOrders(first.store, 0, 500);
-        await first.runner.waitFor("totals", last);
-        await first.runner.waitFor("second", last);
-        expect(first.runner.processors()[0]).toMatchObject({
+        let last = await numberedOrders(first, 0, 500);
+        await first.waitFor("totals", last);
+        await first.waitFor("second", last);
+        expect(first.processors()[0]).toMatchObject({
           ...{ name: "totals", kind: "sql-projection", version: 1, state: "running", position: last },
           ...{ lagEvents: 0, lagMs: 0, parked: 0, health: "ok", lastError: undefined },
         });
-        await first.store.close();
+        await first.close();
         const second = await open(both, storage);
-        last = await numberedOrders(second.store, last, 100);
-        await second.runner.waitFor("totals", last);
-        await second.runner.waitFor("second", last);
-        const log = await collect(second.store.readAll());
+        last = await numberedOrders(second, last, 100);
+        await second.waitFor("totals", last);
+        await second.waitFor("second", last);
+        const log = await collect(second.readAll());
         expect(await readTotals(database.sql)).toEqual(foldTotals(log));
         expect(await readTotals(database.sql, "second_totals")).toEqual(foldTotals(log));
       });
@@ -71,24 +63,24 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))(
         await using database = await kind.create();
         const storage = createMemoryStorage();
         const first = await open([totals(database.url)], storage);
-        let last = await numberedOrders(first.store, 0, 500);
-        await first.runner.waitFor("totals", last);
+        let last = await numberedOrders(first, 0, 500);
+        await first.waitFor("totals", last);
         await database.sql`update ${database.sql("totals__1")} set total = -1`;
-        const rebuilding = first.runner.rebuild("totals");
-        last = await numberedOrders(first.store, last, 50);
+        const rebuilding = first.rebuild("totals");
+        last = await numberedOrders(first, last, 50);
         expect(await rebuilding).toMatchObject({ name: "totals", version: 1, cancelled: false });
-        last = await numberedOrders(first.store, last, 50);
-        await first.runner.waitFor("totals", last);
-        expect(await readTotals(database.sql)).toEqual(foldTotals(await collect(first.store.readAll())));
-        await first.store.close();
+        last = await numberedOrders(first, last, 50);
+        await first.waitFor("totals", last);
+        expect(await readTotals(database.sql)).toEqual(foldTotals(await collect(first.readAll())));
+        await first.close();
 
         const second = await open([totals(database.url, { version: 2, factor: 3 })], storage);
-        last = await numberedOrders(second.store, last, 50);
-        await second.runner.waitFor("totals", last);
-        await until(() => second.runner.processors()[0]?.rebuild === undefined);
-        expect(second.runner.processors()[0]).toMatchObject({ version: 2, state: "running", position: last });
-        expect(await readTotals(database.sql)).toEqual(foldTotals(await collect(second.store.readAll()), 3));
-        await second.store.close();
+        last = await numberedOrders(second, last, 50);
+        await second.waitFor("totals", last);
+        await until(() => second.processors()[0]?.rebuild === undefined);
+        expect(second.processors()[0]).toMatchObject({ version: 2, state: "running", position: last });
+        expect(await readTotals(database.sql)).toEqual(foldTotals(await collect(second.readAll()), 3));
+        await second.close();
         expect((await errorOf(open([totals(database.url)], storage))).code).toBe("invalid-argument");
       });
 
@@ -110,18 +102,18 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))(
             },
           });
         const one = await open([failing("failing", "fail"), failing("parking", "park")]);
-        const last = await numberedOrders(one.store, 0, 100);
-        await one.runner.waitFor("parking", last);
-        expect((await errorOf(one.runner.waitFor("failing", last))).code).toBe("overloaded");
-        expect(one.runner.processors()).toMatchObject([
+        const last = await numberedOrders(one, 0, 100);
+        await one.waitFor("parking", last);
+        expect((await errorOf(one.waitFor("failing", last))).code).toBe("overloaded");
+        expect(one.processors()).toMatchObject([
           { state: "failed", health: "failed", position: expect.any(Number), lastError: { position: 40 } },
           { state: "running", parked: 2 },
         ]);
         const [row] = await database.sql`select count(*) as count, max(position) as last from failing`;
         expect([Number(row?.count), Number(row?.last)]).toEqual([39, 39]);
         broken = false;
-        await one.runner.resumeProcessor("failing");
-        await one.runner.waitFor("failing", last);
+        await one.resumeProcessor("failing");
+        await one.waitFor("failing", last);
         const [all] = await database.sql`select count(*) as count from failing`;
         expect(Number(all?.count)).toBe(100);
       });
@@ -135,23 +127,23 @@ describe("A store whose reporting database is away", () => {
     const path = join(folder.path, "report.db");
     const storage = createMemoryStorage();
     const first = await open([totals(`sqlite:${path}`)], storage);
-    let last = await numberedOrders(first.store, 0, 100);
-    await first.runner.waitFor("totals", last);
-    await first.store.close();
+    let last = await numberedOrders(first, 0, 100);
+    await first.waitFor("totals", last);
+    await first.close();
 
     await using locked = new Bun.SQL(`sqlite:${path}`);
     const free = Promise.withResolvers<void>();
     const locking = locked.begin("immediate", async () => await free.promise);
     const second = await open([totals(`sqlite:${path}`, { version: 2, factor: 2 })], storage);
-    last = await numberedOrders(second.store, last, 100);
-    await until(() => second.runner.processors()[0]?.lastError?.message === "database is locked");
+    last = await numberedOrders(second, last, 100);
+    await until(() => second.processors()[0]?.lastError?.message === "database is locked");
     free.resolve();
     await locking;
-    await second.runner.waitFor("totals", last);
-    const expected = foldTotals(await collect(second.store.readAll()), 2);
+    await second.waitFor("totals", last);
+    const expected = foldTotals(await collect(second.readAll()), 2);
     await until(async () => Bun.deepEquals(await readTotals(locked), expected));
-    last = await numberedOrders(second.store, last, 10);
-    await second.runner.waitFor("totals", last);
-    expect(await readTotals(locked)).toEqual(foldTotals(await collect(second.store.readAll()), 2));
+    last = await numberedOrders(second, last, 10);
+    await second.waitFor("totals", last);
+    expect(await readTotals(locked)).toEqual(foldTotals(await collect(second.readAll()), 2));
   });
 });
