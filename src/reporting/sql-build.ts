@@ -9,18 +9,14 @@ import type { TransactionSQL } from "bun";
 import { parkedMax } from "../processors/parking.ts";
 import { pause } from "../runtime/deadline.ts";
 import type { RecordedEvent } from "../vocabulary/event.ts";
-import { matches } from "../vocabulary/filter.ts";
-import { categoryOf } from "../vocabulary/names.ts";
+import { applySteps, type StepTarget } from "./apply-steps.ts";
 import type { SqlProjection } from "./define-sql-projection.ts";
 import { HandlerFailure, isDatabaseTrouble, LeaseHeld, LeaseLost, messageOf } from "./failures.ts";
-import { HandlerSession } from "./handler-session.ts";
 import { isGone } from "./process-identity.ts";
 import type { BuildRow, Lease, ParkedSqlEvent, ProjectionRegistry } from "./projection-registry.ts";
 import type { ReportingDatabase } from "./reporting-database.ts";
 import { type Step, stepsOf } from "./steps.ts";
 
-/** How many statements of handlers are under way before the first of them is waited for. */
-const pipelineMax = 256;
 /** Pauses between the attempts at an event that will be parked. */
 const retryMs = 25;
 const retryMsMax = 5_000;
@@ -45,6 +41,7 @@ export interface Piece {
 
 export class SqlBuild {
   readonly #options: SqlBuildOptions;
+  readonly #target: StepTarget;
   #lease: Lease | undefined;
   /** Whether the checkpoint is where `position` says. */
   #certain = false;
@@ -59,6 +56,8 @@ export class SqlBuild {
 
   constructor(options: SqlBuildOptions) {
     this.#options = options;
+    const { projection, build, database } = options;
+    this.#target = { projection, build, kind: database.kind };
   }
 
   get build(): number {
@@ -122,7 +121,7 @@ export class SqlBuild {
     if (!skip) for await (const event of this.#options.read(position, position)) events.push(event);
     const done = await this.withLease(async (sql, lease) => {
       const found = await this.#options.registry.unpark(sql, lease, position);
-      if (found) await this.#run(sql, stepsOf(events));
+      if (found) await applySteps(sql, this.#target, stepsOf(events));
       return found;
     });
     if (done) this.#parked -= 1;
@@ -288,7 +287,7 @@ export class SqlBuild {
   async #apply(steps: readonly Step[], to: number): Promise<void> {
     const lease = await this.#assure();
     try {
-      await this.#transaction(lease, to, (sql) => this.#run(sql, steps));
+      await this.#transaction(lease, to, (sql) => applySteps(sql, this.#target, steps));
     } catch (error) {
       const [only, ...others] = steps;
       if (
@@ -327,44 +326,6 @@ export class SqlBuild {
       throw error;
     }
   }
-
-  async #run(transaction: TransactionSQL, steps: readonly Step[]): Promise<void> {
-    const { projection, database, build } = this.#options;
-    const session = new HandlerSession(transaction, database.kind, build);
-    const { filter, on } = projection;
-    let pipeline: { readonly position: number; readonly running: Promise<unknown> }[] = [];
-    const settle = async (): Promise<void> => {
-      const waiting = pipeline;
-      pipeline = [];
-      for (const { position, running } of waiting) await running.catch((error: unknown) => rethrow(position, error));
-    };
-    for (const { position, events } of steps) {
-      for (const event of events) {
-        const shape = { type: event.type, category: categoryOf(event.streamName), tags: event.tags };
-        const handler = matches(filter, shape) && Object.hasOwn(on, event.type) ? on[event.type] : undefined;
-        if (handler === undefined) continue;
-        try {
-          const result = handler(event, session.sql, session.context);
-          // One statement, and nothing behind it: the next event need not wait, the connection keeps the order.
-          if (isQuery(result)) {
-            const running = result.execute();
-            running.catch(() => {});
-            pipeline.push({ position, running });
-          } else if (result instanceof Promise) await result;
-        } catch (error) {
-          await settle();
-          rethrow(position, error);
-        }
-        if (pipeline.length >= pipelineMax) await settle();
-      }
-    }
-    await settle();
-    // A row that is refused here may be any event's; going event by event tells.
-    await session.settle().catch((error: unknown) => {
-      if (steps.length === 1) rethrow(steps[0]?.position ?? 0, error);
-      throw error;
-    });
-  }
 }
 
 /**
@@ -376,19 +337,6 @@ async function prepareTransaction(sql: TransactionSQL, leaseMs: number): Promise
     "select set_config('idle_in_transaction_session_timeout', $1, true), set_config('synchronous_commit', 'off', true)",
     [String(leaseMs)],
   );
-}
-
-function rethrow(position: number, error: unknown): never {
-  if (isDatabaseTrouble(error) || error instanceof HandlerFailure) throw error;
-  throw new HandlerFailure(position, error);
-}
-
-interface Query extends Promise<unknown> {
-  execute(): Promise<unknown>;
-}
-
-function isQuery(value: unknown): value is Query {
-  return value instanceof Promise && typeof Reflect.get(value, "execute") === "function";
 }
 
 function heldMessage(name: string, row: BuildRow): string {
