@@ -6,9 +6,10 @@
 import type { SQL, TransactionSQL } from "bun";
 import { InvalidArgumentError, printable } from "../errors.ts";
 import { checkInteger, checkOptions } from "../log/arguments.ts";
+import type { EventHandlers } from "../processors/define-projection.ts";
 import { createProcessor, type ProcessorDefinition } from "../processors/definition.ts";
-import type { EventDefinitions, EventTypeOf, RecordedEventOf } from "../schema/define-events.ts";
-import type { RecordedEvent } from "../vocabulary/event.ts";
+import { type CheckedRetries, checkRetries, type RetryPolicy } from "../processors/retries.ts";
+import type { EventDefinitions, EventTypeOf } from "../schema/define-events.ts";
 import { type CheckedFilter, checkFilter, type EventFilter, namesOf } from "../vocabulary/filter.ts";
 import { checkName } from "../vocabulary/names.ts";
 import { SqlProcessor } from "./sql-processor.ts";
@@ -44,10 +45,6 @@ export interface SqlHandlerContext {
 /** What a projection does with one type of event. Whatever it awaits must be statements of `sql`, and nothing else. */
 export type SqlHandler<Event> = (event: Event, sql: TransactionSQL, context: SqlHandlerContext) => unknown;
 
-type HandledEvent<Definitions extends EventDefinitions, Type extends string> = [Definitions] extends [never]
-  ? RecordedEvent
-  : Extract<RecordedEventOf<Definitions>, { readonly type: Type }>;
-
 /** What `defineSqlProjection` is told. */
 export interface SqlProjectionOptions<Definitions extends EventDefinitions = never> {
   /** An integer from 1. A higher one builds new tables beside the old ones; a lower one is refused by the database. */
@@ -56,22 +53,20 @@ export interface SqlProjectionOptions<Definitions extends EventDefinitions = nev
   /** For the types of the handlers' events, and nothing else. */
   readonly events?: readonly Definitions[];
   /** Which events it wants. Default: those of the types in `on`, which a clause without types is narrowed to as well. */
-  readonly filter?: EventFilter<EventTypeOf<NoInfer<Definitions>>>;
+  readonly filter?: EventFilter<NoInfer<EventTypeOf<Definitions>>>;
   /** Makes the tables of a build, each named by `context.table(...)`. Runs in one transaction with the first checkpoint. */
   readonly create: (sql: TransactionSQL, context: SqlCreateContext) => unknown;
-  /** One function for each type of event. */
-  readonly on: {
-    readonly [Type in EventTypeOf<NoInfer<Definitions>>]?: SqlHandler<HandledEvent<NoInfer<Definitions>, Type>>;
-  };
+  /** One function for each type of event that matters: a `SqlHandler`. */
+  readonly on: EventHandlers<Definitions, [sql: TransactionSQL, context: SqlHandlerContext], unknown>;
   /** Removes what `create` made besides tables and their indexes (those go by themselves), when a build is given up. */
   readonly drop?: (sql: TransactionSQL, context: SqlCreateContext) => unknown;
   /**
-   * After an event has failed `retries` times: `"fail"` stops the projection there, with the reason; `"park"` sets the event
-   * aside and goes on (until 5,000 are), which is right only where events do not build on each other. Default: `"fail"`.
+   * What is done about an event that fails again and again: `"stop"` there, with the reason (`failed`); `"park"` sets the event
+   * aside and goes on (until 5,000 are), which is right only where events do not build on each other. Default: `"stop"`.
    */
-  readonly onFailure?: "fail" | "park";
-  /** How often a failed event is tried again, with growing pauses from 50 ms. Default: 5. */
-  readonly retries?: number;
+  readonly onFailure?: "stop" | "park";
+  /** How often an event is tried, and how soon. A database in trouble is waited for whatever this says. */
+  readonly retries?: RetryPolicy;
   /** The most events in one transaction. Default: 1,000; at most 10,000. */
   readonly batchEvents?: number;
 }
@@ -84,14 +79,12 @@ export interface SqlProjection extends ProcessorDefinition {
   readonly create: (sql: TransactionSQL, context: SqlCreateContext) => unknown;
   readonly on: Readonly<Record<string, SqlHandler<unknown>>>;
   readonly drop: ((sql: TransactionSQL, context: SqlCreateContext) => unknown) | undefined;
-  readonly onFailure: "fail" | "park";
-  readonly retries: number;
+  readonly onFailure: "stop" | "park";
+  readonly retries: CheckedRetries;
   readonly batchEvents: number;
 }
 
-export const retriesDefault = 5;
 export const batchEventsDefault = 1_000;
-const retriesMax = 100;
 const batchEventsMax = 10_000;
 const optionNames = [
   ...["version", "database", "events", "filter", "create", "on", "drop", "onFailure", "retries", "batchEvents"],
@@ -114,8 +107,8 @@ export function defineSqlProjection<const Definitions extends EventDefinitions =
   checkFunction(create, "create");
   if (drop !== undefined) checkFunction(drop, "drop");
   const on = checkHandlers(options.on);
-  if (onFailure !== undefined && onFailure !== "fail" && onFailure !== "park")
-    throw new InvalidArgumentError("onFailure", `must be "fail" or "park", not ${printable(onFailure)}`);
+  if (onFailure !== undefined && onFailure !== "stop" && onFailure !== "park")
+    throw new InvalidArgumentError("onFailure", `must be "stop" or "park", not ${printable(onFailure)}`);
   const projection: SqlProjection = {
     [createProcessor]: (host) => new SqlProcessor(projection, host.core),
     name,
@@ -125,8 +118,8 @@ export function defineSqlProjection<const Definitions extends EventDefinitions =
     create,
     on,
     drop,
-    onFailure: onFailure ?? "fail",
-    retries: checkAtMost(checkInteger(options.retries, "retries", 0) ?? retriesDefault, "retries", retriesMax),
+    onFailure: onFailure ?? "stop",
+    retries: checkRetries(options.retries),
     batchEvents: checkAtMost(
       checkInteger(options.batchEvents, "batchEvents", 1) ?? batchEventsDefault,
       "batchEvents",

@@ -9,7 +9,7 @@ import { ownName } from "./build-tables.ts";
 import type { SqlHandlerContext, SqlName } from "./define-sql-projection.ts";
 import type { DatabaseKind } from "./reporting-database.ts";
 
-/** The most rows in one statement, and the most values: SQLite takes 32,766, PostgreSQL 65,535. */
+/** The most rows in one statement, and the most values: PostgreSQL takes 65,535, an old SQLite 32,766. */
 const rowsMax = 512;
 const valuesMax = 30_000;
 /** The most rows that are held back. */

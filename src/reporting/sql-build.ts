@@ -7,7 +7,9 @@
 
 import type { TransactionSQL } from "bun";
 import { parkedMax } from "../processors/parking.ts";
+import { delayAfter } from "../processors/retries.ts";
 import { pause } from "../runtime/deadline.ts";
+import type { Random } from "../runtime/random.ts";
 import type { RecordedEvent } from "../vocabulary/event.ts";
 import { applySteps, type StepTarget } from "./apply-steps.ts";
 import type { SqlProjection } from "./define-sql-projection.ts";
@@ -17,10 +19,6 @@ import type { BuildRow, Lease, ParkedSqlEvent, ProjectionRegistry } from "./proj
 import type { ReportingDatabase } from "./reporting-database.ts";
 import { type Step, stepsOf } from "./steps.ts";
 
-/** Pauses between the attempts at an event that will be parked. */
-const retryMs = 25;
-const retryMsMax = 5_000;
-
 export interface SqlBuildOptions {
   readonly projection: SqlProjection;
   readonly build: number;
@@ -28,6 +26,7 @@ export interface SqlBuildOptions {
   readonly registry: ProjectionRegistry;
   readonly owner: string;
   readonly leaseMs: number;
+  readonly random: Random;
   /** The events of the log from one position to another that match the projection's filter. */
   read(from: number, to: number): AsyncIterable<RecordedEvent>;
 }
@@ -258,11 +257,11 @@ export class SqlBuild {
         left = left.slice(failed);
         const { onFailure, retries } = this.#options.projection;
         const attempts = this.#countFailure(step.position);
-        if (onFailure === "fail" || (attempts <= retries && !lastAttempt)) throw error;
-        if (attempts > retries) {
+        if (onFailure === "stop" || (attempts < retries.attempts && !lastAttempt)) throw error;
+        if (attempts >= retries.attempts) {
           await this.#park(step, error);
           left = left.slice(1);
-        } else await pause(Math.min(retryMsMax, retryMs * 2 ** attempts), this.#stop.signal);
+        } else await pause(delayAfter(attempts, retries, this.#options.random), this.#stop.signal);
       }
     }
   }

@@ -13,7 +13,7 @@ import {
   type ReplayResult,
 } from "../processors/parking.ts";
 import type { Batch, BatchContext, BatchTarget, Processor, Rebuilding, Rebuilds } from "../processors/processor.ts";
-import type { RetryPolicy } from "../processors/retries.ts";
+import type { CheckedRetries } from "../processors/retries.ts";
 import { HandlingFailure } from "../processors/worker.ts";
 import type { RecordedEvent } from "../vocabulary/event.ts";
 import type { CheckedFilter } from "../vocabulary/filter.ts";
@@ -27,8 +27,6 @@ import { SqlBuild } from "./sql-build.ts";
 
 /** How long a store that has stopped keeps its projections from other processes. That of a dead process is not waited for. */
 const leaseMs = 10_000;
-const retryMs = 50;
-const retryMsMax = 5_000;
 
 export class SqlProcessor implements Processor {
   readonly name: string;
@@ -36,7 +34,7 @@ export class SqlProcessor implements Processor {
   readonly version: number;
   readonly filter: CheckedFilter;
   readonly batchEventsMax: number;
-  readonly retries: RetryPolicy;
+  readonly retries: CheckedRetries;
   readonly rebuilds: Rebuilds;
   readonly parking: ParkingControls & { readonly count: number };
   readonly #projection: SqlProjection;
@@ -54,7 +52,7 @@ export class SqlProcessor implements Processor {
     this.version = projection.version;
     this.filter = projection.filter;
     this.batchEventsMax = projection.batchEvents;
-    this.retries = { attempts: projection.retries + 1, delayMs: retryMs, delayMsMax: retryMsMax };
+    this.retries = projection.retries;
     this.#projection = projection;
     this.#core = core;
     this.#database = useDatabase(projection.database);
@@ -64,7 +62,7 @@ export class SqlProcessor implements Processor {
       pending: async () => (this.#plan?.building === undefined ? undefined : this.#rebuilding(this.#plan.building)),
       begin: async () => this.#rebuilding(await this.#builds.beginBuilding()),
     };
-    this.parking = new SqlParking(this.name, this.retries.attempts ?? 1, () => this.#main?.build);
+    this.parking = new SqlParking(this.name, this.retries.attempts, () => this.#main?.build);
     core.onClose(() => this.#close());
   }
 
@@ -134,6 +132,7 @@ export class SqlProcessor implements Processor {
       registry: this.#builds.registry,
       owner: this.#owner,
       leaseMs,
+      random: core.random,
       read: (fromPosition, to) =>
         core.readerAt(to).readAll({ fromPosition, ...(filter === undefined ? {} : { filter }) }),
     });

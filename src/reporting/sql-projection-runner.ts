@@ -4,6 +4,7 @@
  */
 
 import { InvalidArgumentError, OverloadedError, StoreClosedError } from "../errors.ts";
+import { delayAfter } from "../processors/retries.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { pause } from "../runtime/deadline.ts";
 import type { Random } from "../runtime/random.ts";
@@ -14,7 +15,7 @@ import { ProjectionBuilds } from "./projection-builds.ts";
 import type { BuildRow, ParkedSqlEvent } from "./projection-registry.ts";
 import type { ReportingDatabase } from "./reporting-database.ts";
 import { SqlBuild } from "./sql-build.ts";
-import { type SqlProjectionError, SqlTrack } from "./sql-track.ts";
+import { type SqlProjectionError, SqlTrack, troubleRetries } from "./sql-track.ts";
 
 export interface SqlProjectionRunnerOptions {
   readonly projection: SqlProjection;
@@ -58,9 +59,6 @@ export interface SqlProjectionInfo {
   readonly parked: number;
   readonly rebuild: SqlRebuildProgress | undefined;
 }
-
-const retryMs = 50;
-const retryMsMax = 5_000;
 
 interface Waiting {
   readonly position: number;
@@ -211,8 +209,8 @@ export class SqlProjectionRunner {
           this.#options.onError(error);
         }
         this.#changed();
-        const whole = Math.min(retryMsMax, retryMs * 2 ** Math.min(attempts, 20));
-        await pause(whole * (0.5 + this.#options.random.next() / 2), AbortSignal.any([signal, this.#wake.signal]));
+        const delayMs = delayAfter(attempts, troubleRetries, this.#options.random);
+        await pause(delayMs, AbortSignal.any([signal, this.#wake.signal]));
       }
     }
   }
@@ -234,7 +232,7 @@ export class SqlProjectionRunner {
     const { projection, database, source, feed, owner, leaseMs, clock, random, onError } = this.#options;
     const { filter } = projection;
     const build = new SqlBuild({
-      ...{ projection, database, owner, leaseMs },
+      ...{ projection, database, owner, leaseMs, random },
       build: row.build,
       registry: this.#builds.registry,
       read: (from, to) => readBetween(source, filter, from, to),

@@ -5,6 +5,7 @@
  */
 
 import { EventStoreError, UnreadableEventError } from "../errors.ts";
+import { type CheckedRetries, delayAfter } from "../processors/retries.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { pause } from "../runtime/deadline.ts";
 import type { Random } from "../runtime/random.ts";
@@ -14,9 +15,12 @@ import { HandlerFailure, isDatabaseTrouble, LeaseHeld, LeaseLost, messageOf } fr
 import type { Batch, LogFeed } from "./log-feed.ts";
 import type { SqlBuild } from "./sql-build.ts";
 
-/** Pauses after trouble: doubled each time, up to the longest, and shortened by chance. */
-const retryMs = 50;
-const retryMsMax = 5_000;
+/** Pauses after trouble, which is waited out for ever. */
+export const troubleRetries: CheckedRetries = {
+  attempts: Number.POSITIVE_INFINITY,
+  delayMs: 50,
+  delayMsMax: 5_000,
+};
 /** How often one that stands by looks whether the owner is still there, and how far it has come. */
 const standbyMs = 1_000;
 /** So many events without a match may pass before the checkpoint is moved over them; an idle moment moves it, too. */
@@ -37,7 +41,7 @@ export interface SqlProjectionError {
 export interface SqlTrackOptions {
   readonly build: SqlBuild;
   readonly filter: CheckedFilter;
-  readonly retries: number;
+  readonly retries: CheckedRetries;
   readonly feed: LogFeed;
   readonly leaseMs: number;
   readonly clock: Clock;
@@ -141,7 +145,7 @@ export class SqlTrack {
     const passed = batch.to - this.build.position;
     if (events.length > 0 || passed >= passedMax) {
       const piece = { events, fromPosition: this.#position + 1, toPosition: batch.to };
-      await this.build.handle(piece, this.#attempts >= retries);
+      await this.build.handle(piece, this.#attempts + 1 >= retries.attempts);
       this.#attempts = 0;
       this.#error = undefined;
     }
@@ -193,7 +197,7 @@ export class SqlTrack {
     }
     this.#attempts += 1;
     const ours = error instanceof LeaseLost || isDatabaseTrouble(error) || isSourceTrouble(error);
-    if (!ours && this.#attempts > retries) {
+    if (!ours && this.#attempts >= retries.attempts) {
       this.#is("failed", error);
       this.#options.onFailed(error);
       await this.build.giveUpLease(messageOf(error));
@@ -201,8 +205,7 @@ export class SqlTrack {
       return true;
     }
     this.#is("retrying", error);
-    const whole = Math.min(retryMsMax, retryMs * 2 ** Math.min(this.#attempts - 1, 20));
-    const delayMs = whole * (0.5 + this.#options.random.next() / 2);
+    const delayMs = delayAfter(this.#attempts, ours ? troubleRetries : retries, this.#options.random);
     await pause(delayMs, AbortSignal.any([this.#stop.signal, this.#interrupt.signal]));
     return true;
   }

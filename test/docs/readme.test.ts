@@ -36,6 +36,7 @@ describe("The README", () => {
     /^conflict\n$/,
     /^3 [\s\S]*n: 5[\s\S]*2 [\s\S]*n: 3[\s\S]*3\n1 2\n$/,
     /heard[\s\S]*amount: 5/,
+    /customer: "kim"[\s\S]*total: 20/,
     /^invalid-event data.quantity\n$/,
   ];
   for (const [index, program] of programs.entries()) {

@@ -87,11 +87,11 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))(
       test("tells of an event that fails, goes on when told to, and parks where it may", async () => {
         await using database = await kind.create();
         let broken = true;
-        const failing = (name: string, onFailure: "fail" | "park"): SqlProjection =>
+        const failing = (name: string, onFailure: "stop" | "park"): SqlProjection =>
           defineSqlProjection(name, {
             version: 1,
             database: database.url,
-            retries: 1,
+            retries: { attempts: 2, delayMs: 10 },
             onFailure,
             create: (sql, { table }) => sql`create table ${table(name)} (position bigint primary key)`,
             on: {
@@ -101,7 +101,7 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))(
               },
             },
           });
-        const one = await open([failing("failing", "fail"), failing("parking", "park")]);
+        const one = await open([failing("failing", "stop"), failing("parking", "park")]);
         const last = await numberedOrders(one, 0, 100);
         await one.waitFor("parking", last);
         expect((await errorOf(one.waitFor("failing", last))).code).toBe("overloaded");

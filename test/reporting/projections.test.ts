@@ -148,7 +148,7 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))("A projec
         version: 1,
         database: database.url,
         events: [order],
-        retries: 2,
+        retries: { attempts: 3, delayMs: 10 },
         create: (sql, { table }) => sql`create table ${table("failing")} (position bigint primary key)`,
         on: {
           OrderPlaced: (e, sql, { table, insert }) => {
@@ -187,7 +187,7 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))("A projec
         version: 1,
         database: database.url,
         events: [order],
-        retries: 1,
+        retries: { attempts: 2, delayMs: 10 },
         onFailure: "park",
         create: (sql, { table }) => sql`create table ${table("parking")} (position bigint primary key)`,
         on: {
@@ -223,7 +223,7 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))("A projec
         version: 1,
         database: database.url,
         events: [order],
-        retries: 0,
+        retries: { attempts: 1 },
         create: (sql, { table }) =>
           sql`create table ${table("strict")} (position bigint primary key, total double precision check (total < 30))`,
         on: {
