@@ -7,6 +7,7 @@ import { coldOpen } from "./cold-open.ts";
 import { importEvents } from "./import.ts";
 import { memory } from "./memory.ts";
 import { payloadEncoding } from "./payload-encoding.ts";
+import { peers } from "./peers.ts";
 import { replay } from "./replay.ts";
 import { sqlProjections } from "./sql-projections.ts";
 import { subscribeLag } from "./subscribe-lag.ts";
@@ -21,4 +22,5 @@ export const scenarios: readonly Scenario[] = [
   coldOpen,
   memory,
   payloadEncoding,
+  peers,
 ];
