@@ -186,7 +186,7 @@ export const sqlProjections: Scenario<SqlProjectionsSettings> = {
   sizes: {
     smoke: { events: 500, runs: 1, liveAppends: 5 },
     quick: { events: 30_000, runs: 1, liveAppends: 200 },
-    full: { events: 262_200, runs: 3, liveAppends: 1_000 },
+    full: { events: 262_200, runs: 1, liveAppends: 1_000 },
   },
   run,
 };

@@ -38,9 +38,10 @@ export interface Batch {
 
 /** The most events, and roughly the most bytes of data, in a batch that is read. */
 const batchEventsMax = 1_000;
-const batchBytesMax = 8 * 1024 * 1024;
-/** The most batches that are remembered for others who come the same way. */
-const batchesMax = 8;
+const batchBytesMax = 4 * 1024 * 1024;
+/** The most batches that are remembered: two for each reader, who may be anywhere, and some for those who come the same way. */
+const batchesForOthers = 8;
+const batchesAReader = 2;
 
 interface Entry {
   readonly batch: Promise<Batch>;
@@ -60,6 +61,7 @@ export class LogFeed {
   readonly #source: ProjectionSource;
   readonly #filter: CheckedFilter;
   readonly #signal: AbortSignal;
+  readonly #batchesMax: number;
   readonly #entries = new Map<number, Entry>();
 
   /** `filters` are those of all who will read; events of any of them are handed out. */
@@ -67,6 +69,7 @@ export class LogFeed {
     this.#source = source;
     this.#filter = anyOf(filters);
     this.#signal = signal;
+    this.#batchesMax = batchesForOthers + batchesAReader * filters.length;
     signal.addEventListener("abort", () => this.#closeAll(), { once: true });
   }
 
@@ -113,7 +116,7 @@ export class LogFeed {
     this.#entries.set(after, entry);
     read(entry).then(resolve, reject);
     for (const [position, old] of this.#entries) {
-      if (this.#entries.size <= batchesMax) break;
+      if (this.#entries.size <= this.#batchesMax) break;
       this.#entries.delete(position);
       this.#leave(old);
     }
