@@ -66,6 +66,8 @@ export async function applySteps(
         const result = handler(event, session.sql, session.context);
         if (isQuery(result)) pipeline.add(position, result.execute());
         else if (result instanceof Promise) await result;
+        // Statements in a list would never be sent, and nobody would notice.
+        else if (Array.isArray(result)) throw new TypeError("a handler answered with a list: await its statements");
       } catch (error) {
         await pipeline.settle();
         failAt(position, error);

@@ -4,7 +4,7 @@
  * else's by now (stand by). None of these is thrown at users as it is.
  */
 
-import { StorageUnavailableError } from "../errors.ts";
+import { EventStoreError, InvalidArgumentError, OverloadedError, StorageUnavailableError } from "../errors.ts";
 
 /** A handler threw, or a statement of its, at the event of that position. */
 export class HandlerFailure extends Error {
@@ -60,4 +60,28 @@ export function isDatabaseTrouble(error: unknown): boolean {
   if (code.startsWith("ERR_POSTGRES_"))
     return !/COMMIT_ROLLED_BACK|TOO_MANY_PARAMETERS|NOT_TAGGED_CALL|INVALID_|UNSUPPORTED_|SYNTAX/.test(code);
   return sqliteTrouble.test(code) || error instanceof StorageUnavailableError;
+}
+
+/** Whether SQLite's file is in use by another connection, which will pass. */
+export function isLock(error: unknown): boolean {
+  return typeof error === "object" && error !== null && /^SQLITE_(BUSY|LOCKED)/.test(codeOf(error, "code"));
+}
+
+/** What a user is told who asked for something himself: one of the public errors, or what his own handler has thrown. */
+export function asPublicError(error: unknown, label: string): unknown {
+  if (error instanceof HandlerFailure) return error.cause;
+  if (error instanceof EventStoreError) return error;
+  if (error instanceof LeaseHeld || error instanceof LeaseLost) return new OverloadedError(error.message);
+  if (isDatabaseTrouble(error))
+    return new StorageUnavailableError(`${label} is in trouble: ${messageOf(error)}`, { cause: error });
+  return new InvalidArgumentError("projection", `cannot be built: ${messageOf(error)}`, { cause: error });
+}
+
+/** As `work`, with public errors. */
+export async function withPublicErrors<T>(label: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw asPublicError(error, label);
+  }
 }

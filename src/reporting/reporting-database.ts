@@ -12,6 +12,7 @@ import { SQL, type TransactionSQL } from "bun";
 import { StorageUnavailableError } from "../errors.ts";
 import { withDeadline } from "../runtime/deadline.ts";
 import type { ReportingDatabaseOption } from "./define-sql-projection.ts";
+import { isDatabaseTrouble, isLock } from "./failures.ts";
 import { createRegistry } from "./registry-tables.ts";
 
 export type DatabaseKind = "sqlite" | "postgres";
@@ -60,17 +61,15 @@ export class ReportingDatabase {
     return value.of;
   }
 
-  /** One statement outside of a transaction. */
-  async query(text: string, values: readonly unknown[]): Promise<readonly Readonly<Record<string, unknown>>[]> {
-    const connection = await this.#open();
-    return await this.#inTime(connection.sql.unsafe(text, [...values]).execute());
+  /** After trouble: forgets a connection of SQLite's that may be broken, so that the next transaction opens another. */
+  async afterTrouble(error: unknown): Promise<void> {
+    // A lock is nobody's fault, and others use the connection. The pool of PostgreSQL opens new ones by itself.
+    if (this.kind === "sqlite" && isDatabaseTrouble(error) && !isLock(error)) await this.#reconnect();
   }
 
-  /** Forgets the connection, if it is our own: the next transaction opens another. To be called after trouble. */
-  async reconnect(): Promise<void> {
+  async #reconnect(): Promise<void> {
     const connection = this.#connection;
-    // The pool of PostgreSQL opens new connections by itself.
-    if (connection === undefined || this.kind === "postgres") return;
+    if (connection === undefined) return;
     this.#connection = undefined;
     await connection.then((opened) => this.#release(opened)).catch(() => {});
   }
@@ -86,7 +85,7 @@ export class ReportingDatabase {
   async #open(): Promise<Connection> {
     if (this.#closed) throw new StorageUnavailableError(`${this.label} is closed`);
     const current = await this.#connection;
-    if (current?.file !== undefined && inodeOf(current.file.path) !== current.file.inode) await this.reconnect();
+    if (current?.file !== undefined && inodeOf(current.file.path) !== current.file.inode) await this.#reconnect();
     const opening = this.#connection ?? this.#connect();
     this.#connection = opening;
     try {

@@ -54,15 +54,15 @@ export interface SqlProjections extends AsyncDisposable {
   resume(name: string): void;
   /**
    * Builds its tables anew beside those that serve, and resolves once that has begun; `projections` tells how it goes. When the
-   * new ones have caught up, the views show them, and the old ones are dropped. It goes on after a restart. Rejects with the
-   * database's trouble.
+   * new ones have caught up, the views show them, and the old ones are dropped. It goes on after a restart. Throws
+   * `storage-unavailable` for trouble of the database, as all below, and `invalid-argument` where `create` fails.
    */
   rebuild(name: string): Promise<void>;
   /** Drops what is being built. */
   cancelRebuild(name: string): Promise<void>;
   /** The events that it has set aside (`onFailure: "park"`), the oldest first. */
   parked(name: string): Promise<readonly ParkedSqlEvent[]>;
-  /** Handles a parked event now. Rejects with what its handler fails with; then it stays parked. */
+  /** Handles a parked event now. Rejects with what its handler throws; then it stays parked. */
   replayParked(name: string, position: number): Promise<void>;
   /** Forgets a parked event. */
   skipParked(name: string, position: number): Promise<void>;

@@ -321,7 +321,7 @@ export class SqlBuild {
     } catch (error) {
       // Rolled back, and nobody else was there: the checkpoint is where it was.
       if (error instanceof HandlerFailure) this.#certain = true;
-      if (isDatabaseTrouble(error)) await database.reconnect();
+      await database.afterTrouble(error);
       throw error;
     }
   }

@@ -18,10 +18,17 @@ import { HandlingFailure } from "../processors/worker.ts";
 import type { RecordedEvent } from "../vocabulary/event.ts";
 import type { CheckedFilter } from "../vocabulary/filter.ts";
 import type { SqlProjection } from "./define-sql-projection.ts";
-import { HandlerFailure, isDatabaseTrouble, LeaseHeld, LeaseLost } from "./failures.ts";
+import {
+  asPublicError,
+  HandlerFailure,
+  isDatabaseTrouble,
+  LeaseHeld,
+  LeaseLost,
+  withPublicErrors,
+} from "./failures.ts";
 import { ownerName } from "./process-identity.ts";
 import { type Plan, ProjectionBuilds } from "./projection-builds.ts";
-import type { BuildRow } from "./projection-registry.ts";
+import type { BuildRow, ParkedSqlEvent } from "./projection-registry.ts";
 import { type ReportingDatabase, releaseDatabase, useDatabase } from "./reporting-database.ts";
 import { SqlBuild } from "./sql-build.ts";
 
@@ -58,11 +65,12 @@ export class SqlProcessor implements Processor {
     this.#database = useDatabase(projection.database);
     this.#builds = new ProjectionBuilds(projection, this.#database);
     this.#owner = ownerName(core.ids.next());
+    const { label } = this.#database;
     this.rebuilds = {
       pending: async () => (this.#plan?.building === undefined ? undefined : this.#rebuilding(this.#plan.building)),
-      begin: async () => this.#rebuilding(await this.#builds.beginBuilding()),
+      begin: () => withPublicErrors(label, async () => this.#rebuilding(await this.#builds.beginBuilding())),
     };
-    this.parking = new SqlParking(this.name, this.retries.attempts, () => this.#main?.build);
+    this.parking = new SqlParking(this.name, label, this.retries.attempts, () => this.#main?.build);
     core.onClose(() => this.#close());
   }
 
@@ -81,17 +89,12 @@ export class SqlProcessor implements Processor {
 
   async loadCheckpoint(): Promise<number> {
     const { build } = await this.#current();
-    return await build.load();
+    return await this.#unlessReplaced(build, () => build.load());
   }
 
   async handle(batch: Batch, context: BatchContext): Promise<void> {
     const main = await this.#current();
-    try {
-      await this.#handleBy(main.build, batch, context);
-    } catch (error) {
-      if (error instanceof LeaseLost && (await main.build.isReplaced())) await this.#forget(main.build);
-      throw error;
-    }
+    await this.#unlessReplaced(main.build, () => this.#handleBy(main.build, batch, context));
     if (!main.serves && batch.toPosition >= this.#core.lastPosition())
       main.serves = await this.#switchTo(main.build, 0);
   }
@@ -110,16 +113,24 @@ export class SqlProcessor implements Processor {
     try {
       return await this.#builds.plan();
     } catch (error) {
-      if (isDatabaseTrouble(error)) await this.#database.reconnect();
+      await this.#database.afterTrouble(error);
       throw error;
     }
   }
 
-  async #forget(build: SqlBuild): Promise<void> {
-    if (this.#main?.build === build) this.#main = undefined;
-    this.#plan = undefined;
-    this.#held.delete(build);
-    await build.release();
+  /** Forgets a build that another process has replaced, so that the next attempt finds the one that serves now. */
+  async #unlessReplaced<T>(build: SqlBuild, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      if (error instanceof LeaseLost && (await build.isReplaced())) {
+        if (this.#main?.build === build) this.#main = undefined;
+        this.#plan = undefined;
+        this.#held.delete(build);
+        await build.release();
+      }
+      throw error;
+    }
   }
 
   #open(row: BuildRow): SqlBuild {
@@ -173,7 +184,7 @@ export class SqlProcessor implements Processor {
       discard: async () => {
         this.#held.delete(build);
         await build.release();
-        await this.#builds.discard();
+        await withPublicErrors(this.#database.label, () => this.#builds.discard());
       },
     };
   }
@@ -194,11 +205,13 @@ export class SqlProcessor implements Processor {
 /** The parked events as the store shows them; those of the build that serves. */
 class SqlParking implements ParkingControls {
   readonly #processor: string;
+  readonly #label: string;
   readonly #attempts: number;
   readonly #build: () => SqlBuild | undefined;
 
-  constructor(processor: string, attempts: number, build: () => SqlBuild | undefined) {
+  constructor(processor: string, label: string, attempts: number, build: () => SqlBuild | undefined) {
     this.#processor = processor;
+    this.#label = label;
     this.#attempts = attempts;
     this.#build = build;
   }
@@ -208,7 +221,7 @@ class SqlParking implements ParkingControls {
   }
 
   async *list(): AsyncGenerator<ParkedEvent> {
-    for (const { position, id: eventId, ...parked } of (await this.#build()?.parked()) ?? []) {
+    for (const { position, id: eventId, ...parked } of await this.#parked()) {
       const id = parkedIdOf(this.#processor, { position, part: 0 });
       const about = { key: undefined, attempts: this.#attempts, waiting: false };
       yield { id, processor: this.#processor, position, eventId, ...parked, ...about };
@@ -217,21 +230,27 @@ class SqlParking implements ParkingControls {
 
   async replay(id: string | undefined): Promise<ReplayResult> {
     const build = this.#build();
-    const positions = id === undefined ? ((await build?.parked()) ?? []).map((one) => one.position) : [positionOf(id)];
+    const positions = id === undefined ? (await this.#parked()).map((one) => one.position) : [positionOf(id)];
     let replayed = 0;
     for (const position of positions) {
       try {
         if ((await build?.unpark(position, false)) === true) replayed += 1;
         else if (id !== undefined) throw notParked(id);
       } catch (error) {
-        if (!(error instanceof HandlerFailure)) throw error;
+        if (!(error instanceof HandlerFailure)) throw asPublicError(error, this.#label);
       }
     }
     return { replayed, parked: positions.length - replayed };
   }
 
   async skip(id: string): Promise<void> {
-    if ((await this.#build()?.unpark(positionOf(id), true)) !== true) throw notParked(id);
+    const position = positionOf(id);
+    const skipped = await withPublicErrors(this.#label, async () => await this.#build()?.unpark(position, true));
+    if (skipped !== true) throw notParked(id);
+  }
+
+  async #parked(): Promise<readonly ParkedSqlEvent[]> {
+    return await withPublicErrors(this.#label, async () => (await this.#build()?.parked()) ?? []);
   }
 }
 

@@ -9,7 +9,7 @@ import type { Clock } from "../runtime/clock.ts";
 import { pause } from "../runtime/deadline.ts";
 import type { Random } from "../runtime/random.ts";
 import type { SqlProjection } from "./define-sql-projection.ts";
-import { isDatabaseTrouble, messageOf } from "./failures.ts";
+import { isDatabaseTrouble, messageOf, withPublicErrors } from "./failures.ts";
 import type { LogFeed, ProjectionSource } from "./log-feed.ts";
 import { ProjectionBuilds } from "./projection-builds.ts";
 import type { BuildRow, ParkedSqlEvent } from "./projection-registry.ts";
@@ -158,7 +158,7 @@ export class SqlProjectionRunner {
   }
 
   async rebuild(): Promise<void> {
-    const row = await this.#builds.beginBuilding();
+    const row = await this.#told(() => this.#builds.beginBuilding());
     if (this.#building === undefined) this.#building = this.#follow(row);
     this.#changed();
   }
@@ -168,17 +168,21 @@ export class SqlProjectionRunner {
     const building = this.#building;
     this.#building = undefined;
     await building?.stop();
-    await this.#builds.discard();
+    await this.#told(() => this.#builds.discard());
     this.#changed();
   }
 
   async parked(): Promise<readonly ParkedSqlEvent[]> {
-    return (await this.#serving?.build.parked()) ?? [];
+    return await this.#told(async () => (await this.#serving?.build.parked()) ?? []);
   }
 
   async unpark(position: number, skip: boolean): Promise<void> {
-    if (this.#serving === undefined || !(await this.#serving.build.unpark(position, skip)))
+    if ((await this.#told(async () => await this.#serving?.build.unpark(position, skip))) !== true)
       throw new InvalidArgumentError("position", `is not that of a parked event: ${position}`);
+  }
+
+  async #told<T>(work: () => Promise<T>): Promise<T> {
+    return await withPublicErrors(this.#options.database.label, work);
   }
 
   async close(): Promise<void> {
@@ -203,7 +207,7 @@ export class SqlProjectionRunner {
       } catch (error) {
         const at = new Date(this.#options.clock.now());
         this.#error = { message: messageOf(error), at, position: undefined, attempts };
-        if (isDatabaseTrouble(error)) await this.#options.database.reconnect();
+        if (isDatabaseTrouble(error)) await this.#options.database.afterTrouble(error);
         else {
           this.#failed = true;
           this.#options.onError(error);

@@ -2,7 +2,7 @@
 
 import { afterAll, afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
-import { defineSqlProjection, type EventStore, type SqlProjection } from "../../src/index.ts";
+import { defineSqlProjection, type EventStore, runSqlProjections, type SqlProjection } from "../../src/index.ts";
 import { createMemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { temporaryFolder } from "../support/backends.ts";
@@ -82,6 +82,26 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))(
         expect(await readTotals(database.sql)).toEqual(foldTotals(await collect(second.readAll()), 3));
         await second.close();
         expect((await errorOf(open([totals(database.url)], storage))).code).toBe("invalid-argument");
+      });
+
+      test("finds the tables that another process has built anew", async () => {
+        await using database = await kind.create();
+        const store = await open([totals(database.url)]);
+        let last = await numberedOrders(store, 0, 200);
+        await store.waitFor("totals", last);
+        // As another process would: it builds beside, and takes over.
+        await using other = runSqlProjections(store, [totals(database.url)]);
+        await until(() => other.projections()[0]?.state === "standby");
+        await other.rebuild("totals");
+        await until(async () => {
+          const rows = await database.sql`select build from strata_projections where state = 'serving'`;
+          return Number(rows[0]?.build) === 2;
+        });
+        await other.close();
+        last = await numberedOrders(store, last, 50);
+        await store.waitFor("totals", last);
+        expect(store.processors()[0]).toMatchObject({ state: "running", lastError: undefined });
+        expect(await readTotals(database.sql)).toEqual(foldTotals(await collect(store.readAll())));
       });
 
       test("tells of an event that fails, goes on when told to, and parks where it may", async () => {
