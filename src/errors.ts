@@ -6,6 +6,7 @@
 
 import type { RecordedEvent } from "./vocabulary/event.ts";
 import type { ExpectedVersion } from "./vocabulary/expected-version.ts";
+import type { WriterLease } from "./vocabulary/writer-lease.ts";
 
 /** What a caller can branch on; the README's table says what to do for each. */
 export type EventStoreErrorCode =
@@ -15,8 +16,10 @@ export type EventStoreErrorCode =
   | "invalid-command"
   | "invalid-document"
   | "unreadable-event"
+  | "store-not-found"
   | "store-closed"
   | "writer-fenced"
+  | "writer-active"
   | "overloaded"
   | "storage-unavailable"
   | "storage-corrupt"
@@ -45,6 +48,12 @@ export class EventStoreError extends Error {
     this.code = code;
     this.outcome = options.outcome;
   }
+}
+
+/** The same error, saying what is known of the write that it ended. */
+export function withOutcome(error: EventStoreError, outcome: WriteOutcome): EventStoreError {
+  const copy: EventStoreError = Object.create(Object.getPrototypeOf(error), Object.getOwnPropertyDescriptors(error));
+  return Object.defineProperty(copy, "outcome", { value: outcome, enumerable: true });
 }
 
 /** A condition of an append or commit did not hold. Reload and decide again. */
@@ -179,6 +188,14 @@ export class UnreadableEventError extends EventStoreError {
   }
 }
 
+/** There is no store at the URL, and who only reads makes none. Mend the URL, or try again once a writer has opened it. */
+export class StoreNotFoundError extends EventStoreError {
+  declare readonly code: "store-not-found";
+  constructor(url: string, options: EventStoreErrorOptions = {}) {
+    super("store-not-found", `There is no store at ${url}`, options);
+  }
+}
+
 /** The store is closed, or was closed while the call was under way. Open it again. */
 export class StoreClosedError extends EventStoreError {
   declare readonly code: "store-closed";
@@ -192,6 +209,22 @@ export class WriterFencedError extends EventStoreError {
   declare readonly code: "writer-fenced";
   constructor(options: EventStoreErrorOptions = {}) {
     super("writer-fenced", "Another writer has opened this store, so this one stopped", options);
+  }
+}
+
+/**
+ * Another writer holds the store's lease: a standby gave up waiting, or this process does not write the stream's partition.
+ * Wait on, ask that writer, or take over with `takeover: "always"`.
+ */
+export class WriterActiveError extends EventStoreError {
+  declare readonly code: "writer-active";
+  /** What the lease said last; `undefined` where it could not be read. */
+  readonly writer: WriterLease | undefined;
+
+  constructor(message: string, writer: WriterLease | undefined) {
+    const who = writer === undefined ? "" : `: process ${writer.pid} on ${printable(writer.host)}`;
+    super("writer-active", `${message}${who}`, { outcome: "not-applied" });
+    this.writer = writer;
   }
 }
 

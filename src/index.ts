@@ -41,12 +41,28 @@ export {
   StorageCorruptError,
   StorageUnavailableError,
   StoreClosedError,
+  StoreNotFoundError,
   UnreadableEventError,
   type WriteOutcome,
+  WriterActiveError,
   WriterFencedError,
 } from "./errors.ts";
-export type { KvStats } from "./kv/kv.ts";
+export {
+  type CostEstimate,
+  type CostProjection,
+  estimateCost,
+  type MonthlyRequests,
+  type ObjectStorePrices,
+  type PlannedLoad,
+  projectCost,
+  s3StandardPrices,
+  storageCost,
+} from "./kv/cost.ts";
+export type { DiskCacheOptions } from "./kv/disk-cache.ts";
+export type { KvReaderStats, KvStats } from "./kv/kv.ts";
 export type { S3Options } from "./kv/object-store.ts";
+export type { ObjectStoreStats, RequestCounts, RequestPurpose } from "./kv/object-store-stats.ts";
+export type { StorageProfile } from "./kv/slatedb-settings.ts";
 export type {
   AppendOptions,
   AppendResult,
@@ -60,6 +76,7 @@ export type { CommitStats } from "./log/commit-pipeline.ts";
 export type {
   EventLog,
   EventReader,
+  LeaseHealth,
   ListStreamsOptions,
   ReadAllOptions,
   ReadDirection,
@@ -70,6 +87,33 @@ export type {
   SubscribeFrom,
   SubscribeOptions,
 } from "./log/event-store.ts";
+export type { EventStoreReader, ReaderHealth, ReaderStats, WaitOptions } from "./log/event-store-reader.ts";
+// Partitions
+export {
+  openPartitionedEventStore,
+  type PartitionedOpenOptions,
+} from "./partitions/open-partitioned-event-store.ts";
+export type {
+  FailIfMatchWithin,
+  PartitionAppendOptions,
+  PartitionCommitRequest,
+  PartitionedEvent,
+  PartitionedEventStore,
+  PartitionedReads,
+  PartitionHealth,
+  PartitionPositions,
+  PartitionRole,
+  ReadPartitionsOptions,
+  SubscribePartitionsOptions,
+} from "./partitions/partitioned-event-store.ts";
+export {
+  type DueTimer,
+  defineProcessManager,
+  type ProcessContext,
+  type ProcessManager,
+  type ProcessManagerOptions,
+  type ScheduleOptions,
+} from "./processors/define-process-manager.ts";
 // Projections and processors
 export {
   type DocumentChanges,
@@ -80,6 +124,13 @@ export {
   type ProjectionMode,
   type ProjectionOptions,
 } from "./processors/define-projection.ts";
+export {
+  defineReactor,
+  type ReactionContext,
+  type Reactor,
+  type ReactorMode,
+  type ReactorOptions,
+} from "./processors/define-reactor.ts";
 export type { ProcessorDefinition } from "./processors/definition.ts";
 export type {
   DocumentReader,
@@ -125,7 +176,6 @@ export type { SqlProjectionError } from "./reporting/sql-track.ts";
 export type { Clock } from "./runtime/clock.ts";
 export type { IdSource } from "./runtime/ids.ts";
 export type { Random } from "./runtime/random.ts";
-
 // Defining events
 export {
   defineEvents,
@@ -145,9 +195,14 @@ export {
 } from "./schema/define-events.ts";
 // Opening and using a store
 export type { EventStore, EventStoreView } from "./store/event-store.ts";
-export { type OpenOptions, openEventStore } from "./store/open-event-store.ts";
+export type { FencedInfo } from "./store/fencing-watch.ts";
+export { openEventStore } from "./store/open-event-store.ts";
+export { openEventStoreReader, type ReaderOptions } from "./store/open-event-store-reader.ts";
+export type { OpenOptions } from "./store/open-options.ts";
+export { readWriterLease, type WriterLeaseOptions } from "./store/read-writer-lease.ts";
 // Words
 export type { EventMetadata, NewEvent, RecordedEvent } from "./vocabulary/event.ts";
 export type { ExpectedVersion } from "./vocabulary/expected-version.ts";
 export type { EventFilter, FilterClause } from "./vocabulary/filter.ts";
 export { categoryOf } from "./vocabulary/names.ts";
+export type { WriterLease } from "./vocabulary/writer-lease.ts";

@@ -45,12 +45,12 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     ...["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "subscriptions", "decider"],
     ...["processors", "reporting"],
   ],
+  partitions: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "decider", "processors", "store"],
   "index.ts": [
     ...["errors.ts", "vocabulary", "runtime", "kv", "schema", "log", "subscriptions", "decider", "processors"],
-    ...["reporting"],
-    "store",
+    ...["reporting", "store", "partitions"],
   ],
-  testing: ["index.ts", "errors.ts", "vocabulary", "runtime", "kv", "store"],
+  testing: ["index.ts", "errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "decider", "store"],
   cli: ["index.ts", "errors.ts", "vocabulary", "runtime", "kv", "format", "schema"],
   demo: ["index.ts"],
 };
@@ -107,8 +107,8 @@ describe("The house", () => {
   test("has one importer each of the engine's binding, of the S3 client and of the ordered tree", () => {
     const importers = (name: string): string[] =>
       files.filter((file) => file.imports.some(({ from }) => from === name)).map((file) => file.path);
-    expect(importers("@slatedb/uniffi")).toEqual(["kv/slatedb-kv.ts"]);
-    expect(importers("@aws-sdk/client-s3")).toEqual(["kv/object-store.ts"]);
+    expect(importers("@slatedb/uniffi")).toEqual(["kv/slatedb-binding.ts"]);
+    expect(importers("@aws-sdk/client-s3")).toEqual(["kv/s3-client.ts"]);
     expect(importers("sorted-btree")).toEqual(["kv/memory-kv.ts"]);
     expect(importers("msgpackr")).toEqual(["format/payload.ts"]);
   });

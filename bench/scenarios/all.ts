@@ -4,22 +4,34 @@ import type { Scenario } from "../harness/scenario.ts";
 import { append } from "./append.ts";
 import { appendExisting } from "./append-existing.ts";
 import { coldOpen } from "./cold-open.ts";
+import { execute } from "./execute.ts";
 import { importEvents } from "./import.ts";
+import { linger } from "./linger.ts";
 import { memory } from "./memory.ts";
+import { partitions } from "./partitions.ts";
 import { payloadEncoding } from "./payload-encoding.ts";
 import { peers } from "./peers.ts";
+import { projections } from "./projections.ts";
 import { replay } from "./replay.ts";
+import { replicaLag } from "./replica-lag.ts";
 import { sqlProjections } from "./sql-projections.ts";
 import { subscribeLag } from "./subscribe-lag.ts";
+import { takeover } from "./takeover.ts";
 
 export const scenarios: readonly Scenario[] = [
   append,
   appendExisting,
+  execute,
   importEvents,
   replay,
   subscribeLag,
   sqlProjections,
+  projections,
+  replicaLag,
   coldOpen,
+  takeover,
+  partitions,
+  linger,
   memory,
   payloadEncoding,
   peers,

@@ -5,7 +5,7 @@ import type { Arguments } from "./arguments.ts";
 import { cloudEventLine } from "./cloud-event-line.ts";
 import type { Command } from "./command.ts";
 import { type ExitCode, exitCodes } from "./failure.ts";
-import { chosenStore, fencingNote, openExisting, storeOptions } from "./open-store.ts";
+import { chosenStore, openExisting, readingNote, storeOptions } from "./open-store.ts";
 import { fileOutput, standardOutput } from "./output.ts";
 import { formatCounted } from "./text.ts";
 
@@ -24,7 +24,7 @@ export const exportCommand: Command = {
   notes: [
     "Importing the lines into another store gives the same streams, ids, types, data, times (occurredAt, as time), metadata and tags. When the event was recorded is in the extension recordedat, for information: the importing store records anew. A schema version other than 1 is in strataschemaversion; import cannot keep it, and warns.",
     "Nothing is lost of data that JSON cannot say. Data that is a Uint8Array becomes data_base64. Elsewhere a Date is written as RFC 3339 text, a bigint as digits, bytes as base64, a Set as a list, a Map as an object or as pairs, and the extension stratatypes says which is which. Metadata that does not fit an extension of its own is in stratametadata. With --json, which is the only format, nothing changes.",
-    fencingNote,
+    readingNote,
   ],
   examples: ["strata export --url file:.data/shop --category order --output orders.jsonl.gz"],
   run,

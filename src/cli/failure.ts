@@ -62,10 +62,13 @@ function exitCodeOfStore(code: EventStoreErrorCode): ExitCode {
     case "invalid-command":
     case "invalid-document":
       return exitCodes.badInput;
+    case "store-not-found":
+      return exitCodes.notFound;
     case "conflict":
     case "unreadable-event":
     case "store-closed":
     case "writer-fenced":
+    case "writer-active":
     case "overloaded":
     case "storage-unavailable":
     case "storage-corrupt":

@@ -5,6 +5,7 @@ import { version } from "../../package.json";
 import { printable } from "../errors.ts";
 import { parseArguments } from "./arguments.ts";
 import type { Command } from "./command.ts";
+import { costCommand } from "./cost.ts";
 import { exportCommand } from "./export.ts";
 import { type ExitCode, exitCodeOf, exitCodes, firstError, OutputClosed, sentenceOf, usageFailure } from "./failure.ts";
 import { commandHelp, overallHelp } from "./help.ts";
@@ -14,8 +15,17 @@ import { standardOutput } from "./output.ts";
 import { readCommand } from "./read.ts";
 import { statsCommand } from "./stats.ts";
 import { streamsCommand } from "./streams.ts";
+import { writerCommand } from "./writer.ts";
 
-const commands: readonly Command[] = [importCommand, exportCommand, readCommand, streamsCommand, statsCommand];
+const commands: readonly Command[] = [
+  importCommand,
+  exportCommand,
+  readCommand,
+  streamsCommand,
+  statsCommand,
+  writerCommand,
+  costCommand,
+];
 
 function findCommand(name: string): Command {
   const found = commands.find((command) => command.name === name);

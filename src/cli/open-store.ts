@@ -1,12 +1,19 @@
 /**
- * Which store a command works on, and opening it. Commands that only read make no store where there is none; but they do
- * open for writing, as long as there is no other way, and so fence a writer that is running.
+ * Which store a command works on, and opening it. Commands that only read open a reader: they make no store where there is
+ * none, and a service that is writing to it goes on undisturbed.
  */
 
-import { readdir } from "node:fs/promises";
-import { join } from "node:path";
-import { type EventStore, openEventStore, type S3Options } from "../index.ts";
-import { databaseFolder, parseStoreUrl, prepareBucket, type StoreLocation } from "../kv/object-store.ts";
+import {
+  type EventStore,
+  type EventStoreReader,
+  openEventStore,
+  openEventStoreReader,
+  type S3Options,
+  StoreNotFoundError,
+} from "../index.ts";
+import { findStore } from "../kv/bucket-access.ts";
+import { findFolder } from "../kv/folder.ts";
+import { parseStoreUrl, type StoreLocation } from "../kv/object-store.ts";
 import type { Arguments, OptionDescription } from "./arguments.ts";
 import { CommandFailure, usageFailure } from "./failure.ts";
 
@@ -24,9 +31,12 @@ export const storeOptions: readonly OptionDescription[] = [
   { name: "help", short: "h", text: "show this text" },
 ];
 
+/** What a store's lease calls these commands. */
+const writerName = "strata, the command line";
+
 /** For the notes of commands that only read. */
-export const fencingNote =
-  "Careful: this command opens the store for writing, since there is no other way yet. A service that is writing to the same store is fenced by that: it acknowledges nothing any more and must open the store again.";
+export const readingNote =
+  "A service that is writing to the same store is not disturbed. The credentials need the right to put objects all the same: while it reads, the command leaves a mark in the store that keeps the garbage collector away.";
 
 export interface ChosenStore {
   readonly location: StoreLocation;
@@ -51,15 +61,23 @@ export function chosenStore(given: Arguments): ChosenStore {
 
 /** Opens the store, and makes it where there is none. */
 export async function openOrCreate({ location, s3 }: ChosenStore): Promise<EventStore> {
-  return await openEventStore({ url: location.url, s3 });
+  return await openEventStore({ url: location.url, s3, writerName });
 }
 
-async function folderHoldsNothing(directory: string): Promise<boolean> {
-  const entries: string[] = await readdir(directory).catch(() => []);
-  if (entries.length === 0) return true;
-  // A folder with something else in it is the store's to refuse.
-  if (!entries.includes(databaseFolder)) return false;
-  return (await readdir(join(directory, databaseFolder)).catch(() => [])).length === 0;
+/** Opens a store that is there for reading, which no writer notices; `not-found` where there is none. */
+export async function openExisting({
+  location,
+  s3: { createBucket: _, ...s3 },
+}: ChosenStore): Promise<EventStoreReader> {
+  if (location.kind === "memory") {
+    throw new CommandFailure("not-found", "There is no store at memory:, which only its own process can read");
+  }
+  try {
+    return await openEventStoreReader({ url: location.url, s3 });
+  } catch (error) {
+    if (error instanceof StoreNotFoundError) throw new CommandFailure("not-found", error.message, error);
+    throw error;
+  }
 }
 
 async function holdsNothing(location: StoreLocation, s3: S3Options): Promise<boolean> {
@@ -67,17 +85,15 @@ async function holdsNothing(location: StoreLocation, s3: S3Options): Promise<boo
     case "memory":
       return true;
     case "folder":
-      return await folderHoldsNothing(location.directory);
+      return (await findFolder(location.directory)) === "new";
     case "s3":
-      return (await prepareBucket(location, s3)).state === "new";
+      return (await findStore(location, s3)) === "new";
   }
 }
 
-/** Opens a store that is there; `not-found` where there is none. */
-export async function openExisting({ location, s3 }: ChosenStore): Promise<EventStore> {
-  const reading = { ...s3, createBucket: false };
-  if (await holdsNothing(location, reading)) {
+/** `not-found` where there is no store. */
+export async function assertExists({ location, s3 }: ChosenStore): Promise<void> {
+  if (await holdsNothing(location, { ...s3, createBucket: false })) {
     throw new CommandFailure("not-found", `There is no store at ${location.url}`);
   }
-  return await openEventStore({ url: location.url, s3: reading });
 }

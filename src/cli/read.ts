@@ -1,11 +1,11 @@
 /** `strata read`: the events of one stream, for people or for programs. */
 
 import { printable } from "../errors.ts";
-import type { EventReader, EventStore, RecordedEvent } from "../index.ts";
+import type { EventReader, RecordedEvent } from "../index.ts";
 import type { Arguments } from "./arguments.ts";
 import type { Command } from "./command.ts";
 import { CommandFailure, type ExitCode, exitCodes, usageFailure } from "./failure.ts";
-import { chosenStore, fencingNote, openExisting, storeOptions } from "./open-store.ts";
+import { chosenStore, openExisting, readingNote, storeOptions } from "./open-store.ts";
 import { standardOutput } from "./output.ts";
 import { toPlainData } from "./plain-data.ts";
 import { dataText, visible } from "./text.ts";
@@ -28,7 +28,7 @@ export const readCommand: Command = {
   ],
   notes: [
     "A line has the version, the position, the time of recording, the type and the data; then, where there are any, the business's own time, the tags and the metadata. With --json a line is a JSON object with all of the event. What JSON cannot say is written readably: a Date as RFC 3339 text, a bigint as digits, bytes as base64, a Set as a list, a Map as an object or as pairs.",
-    fencingNote,
+    readingNote,
   ],
   examples: ["strata read order-42 --url file:.data/shop --backwards --limit 10"],
   run,
@@ -68,7 +68,7 @@ async function run(given: Arguments): Promise<ExitCode> {
   const limit = given.integer("limit", 1);
   const moment = momentOf(given);
   const chosen = chosenStore(given);
-  await using store: EventStore = await openExisting(chosen);
+  await using store = await openExisting(chosen);
   const reader: EventReader = moment === undefined ? store : store.asOf(moment);
   if ((await reader.streamInfo(streamName)) === undefined) {
     const when = moment === undefined ? "" : " as of then";

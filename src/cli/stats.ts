@@ -3,12 +3,12 @@
 import { opendir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { formatVersion } from "../format/records.ts";
-import { categoryOf, type EventStore } from "../index.ts";
+import { categoryOf, type EventReader } from "../index.ts";
 import type { StoreLocation } from "../kv/object-store.ts";
 import type { Arguments } from "./arguments.ts";
 import type { Command } from "./command.ts";
 import { type ExitCode, exitCodes } from "./failure.ts";
-import { chosenStore, fencingNote, openExisting, storeOptions } from "./open-store.ts";
+import { chosenStore, openExisting, readingNote, storeOptions } from "./open-store.ts";
 import { standardOutput } from "./output.ts";
 import { formatBytes, formatCount, formatCounted, visible } from "./text.ts";
 
@@ -22,7 +22,7 @@ export const statsCommand: Command = {
   options: storeOptions,
   notes: [
     `The streams are counted by listing them all, which takes about a second for 20,000 of them. A stream's events are those it has ever had. Beyond ${formatCount(categoriesMax)} categories the others are counted together. The size on disk is told of file: stores.`,
-    fencingNote,
+    readingNote,
   ],
   examples: ["strata stats --url file:.data/shop"],
   run,
@@ -44,7 +44,7 @@ interface Stats {
   readonly disk: { readonly files: number; readonly bytes: number } | undefined;
 }
 
-async function countStreams(store: EventStore): Promise<Pick<Stats, "streams" | "categories" | "otherCategories">> {
+async function countStreams(store: EventReader): Promise<Pick<Stats, "streams" | "categories" | "otherCategories">> {
   const categories = new Map<string, Counted>();
   const others: Counted = { streams: 0, events: 0 };
   let streams = 0;

@@ -4,7 +4,7 @@ import type { ListStreamsOptions, StreamInfo } from "../index.ts";
 import type { Arguments } from "./arguments.ts";
 import type { Command } from "./command.ts";
 import { type ExitCode, exitCodes } from "./failure.ts";
-import { chosenStore, fencingNote, openExisting, storeOptions } from "./open-store.ts";
+import { chosenStore, openExisting, readingNote, storeOptions } from "./open-store.ts";
 import { standardOutput } from "./output.ts";
 import { visible } from "./text.ts";
 
@@ -20,7 +20,7 @@ export const streamsCommand: Command = {
   ],
   notes: [
     "A line has the version (how many events the stream has had), the position and the time of its newest event, and its name. With --json a line is a JSON object.",
-    fencingNote,
+    readingNote,
   ],
   examples: ["strata streams --url file:.data/shop --category order --limit 20"],
   run,

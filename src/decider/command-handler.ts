@@ -4,29 +4,33 @@
  * judged by the commit pipeline, so that staleness costs a retry and never a wrong decision.
  */
 
-import { ConflictError, InvalidArgumentError, InvalidCommandError, printable } from "../errors.ts";
+import { ConflictError, InvalidArgumentError, printable } from "../errors.ts";
 import type { CommitRecord } from "../format/records.ts";
 import { checkOptions, checkSignal } from "../log/arguments.ts";
-import type { CoreCommit, StoreCore } from "../log/store-internals.ts";
-import { pause } from "../runtime/deadline.ts";
-import { checkBySchema } from "../schema/check-by-schema.ts";
-import type { EventMetadata, NewEvent, RecordedEvent } from "../vocabulary/event.ts";
+import type { ComputedRows } from "../log/commit-extras.ts";
+import type { StoreCore } from "../log/store-internals.ts";
+import type { EventMetadata, RecordedEvent } from "../vocabulary/event.ts";
 import { checkExpectedVersion, type ExpectedVersion, satisfies } from "../vocabulary/expected-version.ts";
 import { checkName } from "../vocabulary/names.ts";
+import {
+  attemptsMax,
+  checkMetadataOption,
+  eventsOf,
+  knownDecider,
+  pauseBetween,
+  streamNameFor,
+  withMetadata,
+  withOutcomeOf,
+} from "./common.ts";
 import { decided } from "./deciding.ts";
-import { type AnyDecider, type Command, checkDecider } from "./define-decider.ts";
-import { evolveState } from "./fold.ts";
+import type { AnyDecider, Command } from "./define-decider.ts";
+import { foldOnto } from "./fold.ts";
 import { Lanes } from "./lanes.ts";
 import { DomainRefusal } from "./refusal.ts";
 import type { Snapshots } from "./snapshots.ts";
 import { StateCache } from "./state-cache.ts";
 import { foldingOf, type LoadedState, loadState } from "./state-loader.ts";
-
-/** How often a command is decided, at most, before its caller is told of the conflict. */
-export const attemptsMax = 10;
-/** How long to wait before another attempt, at first and at most; a random part of it. */
-const retryMs = 2;
-const retryMsMax = 100;
+import { validCommand } from "./valid-command.ts";
 
 /** A command's execution without its types. */
 export interface Executed {
@@ -51,43 +55,6 @@ interface Job {
 /** A conflict is a value inside: another attempt may do better. */
 type Attempt = Executed | { readonly conflict: ConflictError };
 
-/** The name of the stream that belongs to an id. */
-export function streamNameFor(decider: AnyDecider, id: unknown): string {
-  checkName(id, "id");
-  return checkName(`${decider.events.category}-${id}`, "id");
-}
-
-/** Merges the caller's metadata into events that were decided; what an event says itself holds. */
-export function withMetadata(events: readonly object[], metadata: EventMetadata): NewEvent[] {
-  return (events as readonly NewEvent[]).map((event) =>
-    event.metadata === undefined || typeof event.metadata === "object"
-      ? { ...event, metadata: { ...metadata, ...event.metadata } }
-      : event,
-  );
-}
-
-export function checkMetadataOption(value: unknown): EventMetadata {
-  if (value === undefined) return {};
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as EventMetadata;
-  throw new InvalidArgumentError("metadata", `must be an object, not ${printable(value)}`, { outcome: "not-applied" });
-}
-
-/** The events of a commit; none where a record of an early version does not say how many there were. */
-export async function eventsOf({ readerAt }: StoreCore, record: CommitRecord): Promise<readonly RecordedEvent[]> {
-  const { position, eventCount = 0 } = record;
-  const events: RecordedEvent[] = [];
-  if (eventCount === 0) return events;
-  const read = readerAt(position).readAll({ fromPosition: position - eventCount + 1 });
-  for await (const event of read) events.push(event);
-  return events;
-}
-
-/** Waits before another attempt, longer each time, by chance. */
-export async function pauseBetween(core: StoreCore, attempt: number, signal: AbortSignal | undefined): Promise<void> {
-  await pause(core.random.next() * Math.min(retryMsMax, retryMs * 2 ** attempt), signal);
-  signal?.throwIfAborted();
-}
-
 export class CommandHandler {
   readonly #core: StoreCore;
   readonly #snapshots: Snapshots;
@@ -101,10 +68,12 @@ export class CommandHandler {
   }
 
   async execute(decider: unknown, id: unknown, command: unknown, options: unknown): Promise<Executed> {
-    const job = this.#check(decider, id, command, options);
-    this.#core.assertOpen();
+    const job = await withOutcomeOf(undefined, async () => this.#check(decider, id, command, options));
     job.signal?.throwIfAborted();
-    return await this.#lanes.run(job.streamName, job.signal, () => this.#run(job));
+    return await withOutcomeOf(job.idempotencyKey, async () => {
+      this.#core.assertOpen();
+      return await this.#lanes.run(job.streamName, job.signal, () => this.#run(job));
+    });
   }
 
   /** The state of a stream now. */
@@ -117,11 +86,7 @@ export class CommandHandler {
   }
 
   #check(given: unknown, id: unknown, command: unknown, options: unknown): Job {
-    const decider = checkDecider(given);
-    if (!this.#core.registry.has(decider.events)) {
-      const problem = `${printable(decider.name)} has events that the store was not opened with`;
-      throw new InvalidArgumentError("decider", problem, { outcome: "not-applied" });
-    }
+    const decider = knownDecider(this.#core, given);
     const known = ["metadata", "expectedVersion", "idempotencyKey", "signal"];
     const told = checkOptions(options, known, "options", { outcome: "not-applied" });
     const { expectedVersion, idempotencyKey } = told;
@@ -242,10 +207,10 @@ export class CommandHandler {
     const { decider, streamName, idempotencyKey, signal } = job;
     const recorded: RecordedEvent[] = [];
     let state = base.state;
-    const compute: Extract<CoreCommit["rows"], { bytesMax: number }>["compute"] = ({ events }) => {
+    const compute: ComputedRows["compute"] = ({ events }) => {
       // Before anything is written, with the numbers the events will have: what evolve cannot take is not stored.
       for (const stored of events) recorded.push(...this.#core.registry.read(stored));
-      for (const event of recorded) state = evolveState(foldingOf(decider), state, event);
+      state = foldOnto(foldingOf(decider), state, recorded);
       return [];
     };
     const events = withMetadata(decidedEvents, job.metadata);
@@ -255,7 +220,7 @@ export class CommandHandler {
         : { appends: [{ streamName, events, expectedVersion: base.version }] }),
       ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
       ...(signal === undefined ? {} : { signal }),
-      rows: { bytesMax: 0, compute },
+      rows: { bytesMax: 0, rowsMax: 0, compute },
     });
     if (replayed) return await this.#replayed(job, record);
     const streamVersion = events.length === 0 ? base.version : (record.streams[0]?.streamVersion ?? base.version);
@@ -299,26 +264,4 @@ export class CommandHandler {
     const events = await eventsOf(this.#core, record);
     return { state, events, streamName, streamVersion: toVersion, position: record.position, replayed: true };
   }
-}
-
-function validCommand(decider: AnyDecider, command: unknown): Command {
-  if (typeof command !== "object" || command === null) {
-    throw new InvalidArgumentError("command", `must be { type, data }, not ${printable(command)}`, {
-      outcome: "not-applied",
-    });
-  }
-  const { type, data, ...rest } = command as Record<string, unknown>;
-  const [other] = Object.keys(rest);
-  if (other !== undefined)
-    throw new InvalidArgumentError(`command.${other}`, "is not a part of a command (type, data)", {
-      outcome: "not-applied",
-    });
-  const schema = typeof type === "string" && Object.hasOwn(decider.commands, type) ? decider.commands[type] : undefined;
-  if (typeof type !== "string" || schema === undefined) {
-    const message = `is not a command of ${printable(decider.name)}`;
-    throw new InvalidCommandError(String(type), [{ path: "type", message }]);
-  }
-  const checked = checkBySchema(schema, data, "data", `${decider.name}.commands.${type}`);
-  if ("issues" in checked) throw new InvalidCommandError(type, checked.issues);
-  return { type, data: checked.value };
 }

@@ -3,8 +3,8 @@
 import { InvalidArgumentError, printable } from "../errors.ts";
 import type { EventReader } from "../log/event-store.ts";
 import type { StoreCore } from "../log/store-internals.ts";
-import { CommandHandler, type Executed, streamNameFor } from "./command-handler.ts";
-import { type AnyDecider, checkDecider } from "./define-decider.ts";
+import { CommandHandler, type Executed } from "./command-handler.ts";
+import { knownDecider, streamNameFor } from "./common.ts";
 import { type DecidedOverQuery, decideOverQuery } from "./query-decisions.ts";
 import { Snapshots } from "./snapshots.ts";
 import { type LoadedState, loadState } from "./state-loader.ts";
@@ -30,13 +30,13 @@ export class Deciders {
 
   /** The state of a stream now. */
   async load(given: unknown, id: unknown): Promise<LoadedState> {
-    const decider = this.#known(given);
+    const decider = knownDecider(this.#core, given);
     return await this.#handler.load(decider, streamNameFor(decider, id));
   }
 
   /** The state of a stream as a view has it. */
   async loadFrom(reader: EventReader, given: unknown, id: unknown): Promise<LoadedState> {
-    const decider = this.#known(given);
+    const decider = knownDecider(this.#core, given);
     const streamName = streamNameFor(decider, id);
     const snapshots = this.#snapshots;
     return await loadState({ reader, snapshots, decider, streamName, from: undefined, past: true });
@@ -44,7 +44,7 @@ export class Deciders {
 
   /** Writes the stream's snapshot; answers the version that it reaches to. */
   async snapshot(given: unknown, id: unknown): Promise<{ readonly streamName: string; readonly version: number }> {
-    const decider = this.#known(given);
+    const decider = knownDecider(this.#core, given);
     const streamName = streamNameFor(decider, id);
     if (decider.snapshots === undefined)
       throw new InvalidArgumentError("decider", `${printable(decider.name)} has no snapshots`, {
@@ -53,12 +53,5 @@ export class Deciders {
     const { state, version, position } = await this.#handler.load(decider, streamName);
     if (version > 0) await this.#snapshots.write(decider, decider.snapshots, streamName, { state, version, position });
     return { streamName, version };
-  }
-
-  #known(given: unknown): AnyDecider {
-    const decider = checkDecider(given);
-    if (this.#core.registry.has(decider.events)) return decider;
-    const problem = `${printable(decider.name)} has events that the store was not opened with`;
-    throw new InvalidArgumentError("decider", problem, { outcome: "not-applied" });
   }
 }

@@ -123,6 +123,8 @@ export interface Decider<
 
 const optionNames = ["events", "commands", "initialState", "evolve", "decide", "snapshots", "decideTimeoutMs"];
 const made = new WeakSet<object>();
+/** What is defined under a name, the newest last: commands that were kept say only the name of who decides them. */
+const byName = new Map<string, readonly WeakRef<object>[]>();
 
 /**
  * Defines a decider. Its name is usually that of its category; snapshots are kept under it. Throws `invalid-argument` for a
@@ -148,7 +150,15 @@ export function defineDecider<State, Definitions extends EventDefinitions, Comma
   const { events, commands, initialState, evolve, decide, snapshots } = options;
   const decider = { name, events, commands, initialState, evolve, decide, snapshots, decideTimeoutMs };
   made.add(decider);
+  const others = (byName.get(name) ?? []).filter((known) => known.deref() !== undefined);
+  byName.set(name, [...others, new WeakRef(decider)]);
   return decider;
+}
+
+/** The deciders of a name that this process has defined, the newest first. */
+export function decidersNamed(name: string): readonly AnyDecider[] {
+  const known = (byName.get(name) ?? []).map((one) => one.deref()).filter((one) => one !== undefined);
+  return known.map((one) => checkDecider(one)).reverse();
 }
 
 /** The decider without its types, as what runs it sees it. Throws `invalid-argument` for what `defineDecider` did not make. */

@@ -1,7 +1,7 @@
 /**
- * Folds events into states. States are immutable: each is frozen, plain objects and lists all the way down, so that an
- * `evolve` that changes one in place fails at once instead of spoiling what others share. What a user's function does wrong
- * becomes a typed error that names it.
+ * Folds events into states. States are immutable: those that a fold begins and ends with are frozen, so that an `evolve` that
+ * changes one in place fails at once instead of spoiling what others share. What a user's function does wrong becomes a typed
+ * error that names it.
  */
 
 import { InvalidArgumentError, UnreadableEventError } from "../errors.ts";
@@ -30,7 +30,7 @@ function checkState(state: unknown, name: string): unknown {
     const what = state === undefined ? "nothing" : "a promise";
     throw new InvalidArgumentError(name, `must return a state, not ${what}`, { outcome: "not-applied" });
   }
-  return freezeDeeply(state);
+  return state;
 }
 
 /** The state of nothing. Throws `invalid-argument`. */
@@ -41,10 +41,17 @@ export function initialStateOf({ name, initialState }: Folding): unknown {
   } catch (cause) {
     throw thrownBy(`${name}.initialState`, cause);
   }
-  return checkState(state, `${name}.initialState`);
+  return freezeDeeply(checkState(state, `${name}.initialState`));
 }
 
-/** The state after one more event. Throws `invalid-argument`, `unreadable-event` for a type that `evolve` does not have. */
+/** The state after some more events, frozen. Throws as `evolveState`. */
+export function foldOnto(folding: Folding, state: unknown, events: Iterable<RecordedEvent>): unknown {
+  let next = state;
+  for (const event of events) next = evolveState(folding, next, event);
+  return freezeDeeply(next);
+}
+
+/** The state after one more event; who ends a fold freezes it. Throws `invalid-argument`, `unreadable-event` for a type that `evolve` does not have. */
 export function evolveState(folding: Folding, state: unknown, event: RecordedEvent): unknown {
   const { name, evolve, exhaustive } = folding;
   const step = Object.hasOwn(evolve, event.type) ? evolve[event.type] : undefined;

@@ -12,10 +12,11 @@ import type { EventMetadata, NewEvent, RecordedEvent } from "../vocabulary/event
 import type { ExpectedVersion } from "../vocabulary/expected-version.ts";
 import { type CheckedFilter, checkFilter, type EventFilter, matches } from "../vocabulary/filter.ts";
 import { categoryOf, checkName } from "../vocabulary/names.ts";
-import { attemptsMax, checkMetadataOption, eventsOf, pauseBetween, withMetadata } from "./command-handler.ts";
+import { attemptsMax, checkMetadataOption, eventsOf, pauseBetween, withMetadata, withOutcomeOf } from "./common.ts";
 import { decided } from "./deciding.ts";
 import { decideTimeoutMsDefault } from "./define-decider.ts";
-import { evolveState, type Folding, initialStateOf } from "./fold.ts";
+import { evolveState, type Folding, foldOnto, initialStateOf } from "./fold.ts";
+import { freezeDeeply } from "./freeze.ts";
 import { inPositionOrder } from "./in-position-order.ts";
 
 /** The most streams that one decision may rest on. */
@@ -93,7 +94,11 @@ function checkJob(decision: unknown, options: unknown): Job {
 
 /** Decides, and commits what was decided. The face's `decide` says what it throws. */
 export async function decideOverQuery(core: StoreCore, decision: unknown, options: unknown): Promise<DecidedOverQuery> {
-  const job = checkJob(decision, options);
+  const job = await withOutcomeOf(undefined, async () => checkJob(decision, options));
+  return await withOutcomeOf(job.idempotencyKey, () => run(core, job));
+}
+
+async function run(core: StoreCore, job: Job): Promise<DecidedOverQuery> {
   core.assertOpen();
   const first = await firstResult(core, job);
   if (first !== undefined) return first;
@@ -144,7 +149,7 @@ async function advance(core: StoreCore, { folding, scope, signal }: Job, known: 
     events = inPositionOrder(reads);
   }
   for await (const event of events) state = evolveState(folding, state, event);
-  return { state, position: to, versions };
+  return { state: freezeDeeply(state), position: to, versions };
 }
 
 interface DecidedAppend {
@@ -206,9 +211,11 @@ async function commit(
     ...(signal === undefined ? {} : { signal }),
     rows: {
       bytesMax: 0,
+      rowsMax: 0,
       compute: ({ events }) => {
         for (const stored of events) recorded.push(...core.registry.read(stored));
-        for (const event of recorded) if (isInScope(job, event)) state = evolveState(folding, state, event);
+        const inScope = recorded.filter((event) => isInScope(job, event));
+        state = foldOnto(folding, state, inScope);
         return [];
       },
     },

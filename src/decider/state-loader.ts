@@ -52,7 +52,7 @@ export async function loadState(options: LoadOptions): Promise<LoadedState> {
     }
   }
   version = Math.min(version, toVersion);
-  return { state, version, position, folded: version - start.version };
+  return { state: freezeDeeply(state), version, position, folded: version - start.version };
 }
 
 async function startingPoint(

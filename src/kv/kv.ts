@@ -5,6 +5,7 @@
  */
 
 import { type EventStoreError, InternalError, type WriteOutcome } from "../errors.ts";
+import type { ObjectStoreStats } from "./object-store-stats.ts";
 
 /** Keys have 1 to this many bytes; values, up to 4 GB, may be empty. */
 const keyBytesMax = 65_535;
@@ -93,6 +94,40 @@ export interface KeyValueStore extends KvReader, AsyncDisposable {
   snapshot(): Promise<KvSnapshot>;
   status(): KvStatus;
   stats(): KvStats;
+  /** What it has asked of its object storage; adapters without one do not have it. */
+  objectStoreStats?(): ObjectStoreStats;
   /** Resolves when everything written is durable and a cold open has little to replay. Idempotent. */
+  close(): Promise<void>;
+}
+
+export type KvReaderStatus =
+  | { readonly state: "open" }
+  /** It cannot be followed at the moment, and is tried again and again. */
+  | { readonly state: "stalled"; readonly error: EventStoreError }
+  /** Closed by `close()`. */
+  | { readonly state: "closed" };
+
+/** What a reader has counted since it was opened. */
+export interface KvReaderStats {
+  readonly gets: number;
+  readonly scans: number;
+  readonly rowsScanned: number;
+  /** Native readers put in service: the first, those that took over in time, and those opened after a failure. */
+  readonly readersOpened: number;
+  /** Native readers that closed themselves or met objects that were gone. */
+  readonly readersLost: number;
+}
+
+/**
+ * A byte store that somebody else writes to, as it was some moments ago. What one call saw, all later calls see: it never
+ * goes back, and it never shows a part of a write. Its cursors may take over newer rows on their way.
+ */
+export interface KeyValueReader extends KvReader, AsyncDisposable {
+  readonly url: string;
+  /** A number that grows when there may be new rows. Asking costs nothing. */
+  progress(): number;
+  status(): KvReaderStatus;
+  stats(): KvReaderStats;
+  /** Never rejects. Idempotent. */
   close(): Promise<void>;
 }

@@ -26,6 +26,11 @@ export function closeReasonOf(error: unknown): string | undefined {
   return typeof error.reason === "string" ? error.reason : undefined;
 }
 
+/** Whether it says that an object is damaged or gone. */
+export function namesMissingData(error: unknown): boolean {
+  return tagOf(error) === "Data";
+}
+
 export interface Failure {
   readonly state: "fenced" | "failed";
   readonly error: EventStoreError;
@@ -46,11 +51,27 @@ export function errorOf(failure: Failure, outcome: WriteOutcome | undefined): Ev
   return new StorageUnavailableError(failure.error.message, options);
 }
 
+/** A bucket that is gone: the engine counts it among the objects that are gone, which would mean damage. */
+function saysNoSuchBucket(error: unknown): boolean {
+  return error instanceof Error && error.message.includes("<Code>NoSuchBucket</Code>");
+}
+
+/** The answer to a HEAD has no body, so it does not say whether the object is gone or the bucket with it. */
+export function maySayNoSuchBucket(error: unknown): boolean {
+  return error instanceof Error && error.message.includes("Error performing HEAD") && error.message.includes("404");
+}
+
+/** Two opens at once wrote the same manifest, and this one lost; an open that was given up on may be the other. */
+function saysOpenedElsewhere(error: unknown): boolean {
+  return error instanceof Error && error.message.includes("version already exists");
+}
+
 /** An error of a single call, after which the store goes on. */
 export function callError(error: unknown): EventStoreError {
   if (error instanceof EventStoreError) return error;
   switch (tagOf(error)) {
     case "Data":
+      if (saysNoSuchBucket(error)) return new StorageUnavailableError("There is no such bucket", { cause: error });
       return new StorageCorruptError("The storage holds damaged data", { cause: error });
     case "Unavailable":
       return new StorageUnavailableError("The storage failed", { cause: error });
@@ -73,6 +94,10 @@ export function openError(cause: unknown, url: string): EventStoreError {
       outcome: "not-applied",
     });
   }
+  if (saysNoSuchBucket(cause)) {
+    return new StorageUnavailableError(`There is no such bucket: ${url}`, { cause, outcome: "not-applied" });
+  }
+  if (saysOpenedElsewhere(cause)) return new WriterFencedError({ cause, outcome: "not-applied" });
   if (tagOf(cause) === "Data") return new StorageCorruptError(`The storage holds damaged data: ${url}`, { cause });
   if (tagOf(cause) === "Closed") return new WriterFencedError({ cause, outcome: "not-applied" });
   return new StorageUnavailableError(`The store cannot be opened: ${url}`, { cause, outcome: "not-applied" });

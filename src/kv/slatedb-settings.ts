@@ -27,8 +27,10 @@ export interface SlateTuning {
    * process: the engine's thread holds the pool's lock while it waits for this thread, which waits for the lock.
    */
   readonly reuseConnections: boolean;
-  /** How often the writer looks for a newer one. */
+  /** How often the writer looks for a newer one, and for tables that were merged: at most a hundredth of `garbageMinAgeMs`. */
   readonly manifestPollMs: number;
+  /** How often the compactor looks for tables to merge. With `manifestPollMs` it says how many flushes `l0_max_ssts` must hold. */
+  readonly compactorPollMs: number;
   /** Memtable flushes of our own bound what a cold open replays: by commit groups, bytes and time. */
   readonly memtableFlushGroups: number;
   readonly memtableFlushBytes: number;
@@ -40,6 +42,8 @@ export interface SlateTuning {
   readonly memtablePaceMs: number;
   /** With this much unflushed the store takes no further writes: a flush hangs, and the engine itself would not stop. */
   readonly memtableBytesMax: number;
+  /** How long the engine waits for the answer to one request to a bucket before it asks again. */
+  readonly requestTimeoutMs: number;
   /** How long a read may take; the engine itself has no time-out. */
   readonly readTimeoutMs: number;
   /** How long a write may take, if a quarter of `garbageMinAgeMs` is not less. After that it is unknown, and the store fails. */
@@ -59,11 +63,17 @@ const shared = {
   memtableFlushMs: 10 * 60_000,
   memtablePaceMs: 2_000,
   memtableBytesMax: 256 * 1024 * 1024,
+  requestTimeoutMs: 10_000,
   readTimeoutMs: 30_000,
   writeTimeoutMs: 150_000,
   openTimeoutMs: 120_000,
   closeTimeoutMs: 30_000,
 } as const;
+
+/** What an idle store on a bucket is tuned for: `storage` of `openEventStore`. */
+export type StorageProfile = "low-latency" | "low-cost";
+
+export const storageProfiles: readonly StorageProfile[] = ["low-latency", "low-cost"];
 
 /** A folder or memory: listing costs nothing, so fences stay for a day and a writer may stand still for six hours. */
 const localTuning: SlateTuning = {
@@ -74,22 +84,42 @@ const localTuning: SlateTuning = {
   // What waits to be flushed is in memory twice, so it is kept small where a flush costs no money.
   memtableFlushBytes: 8 * 1024 * 1024,
   memtablePaceBytes: 24 * 1024 * 1024,
+  compactorPollMs: 5_000,
   memtableFlushSpacingMs: 500,
 };
 
-/** A bucket: each request has a price, and a listing grows with what is kept. */
-const bucketTuning: SlateTuning = {
+const bucket = {
   ...shared,
-  garbageMinAgeMs: 10 * 60_000,
-  garbageIntervalMs: 60_000,
-  manifestPollMs: 2_000,
   memtableFlushBytes: 16 * 1024 * 1024,
   memtablePaceBytes: 48 * 1024 * 1024,
-  memtableFlushSpacingMs: 0,
+} as const;
+
+/**
+ * A bucket: each request has a price. A look is a LIST and a GET; the writer makes one each `manifestPollMs`, the compactor two
+ * each `compactorPollMs`, and a round of the garbage collector some ten. Between a flush and the slot that a merge frees for
+ * another lie both polls, and flushes in that time, at `memtableFlushSpacingMs`, must fit into the 64 tables of L0.
+ */
+const bucketTunings: Readonly<Record<StorageProfile, SlateTuning>> = {
+  "low-latency": {
+    ...bucket,
+    garbageMinAgeMs: 10 * 60_000,
+    garbageIntervalMs: 5 * 60_000,
+    manifestPollMs: 5_000,
+    compactorPollMs: 10_000,
+    memtableFlushSpacingMs: 250,
+  },
+  "low-cost": {
+    ...bucket,
+    garbageMinAgeMs: 60 * 60_000,
+    garbageIntervalMs: 10 * 60_000,
+    manifestPollMs: 30_000,
+    compactorPollMs: 30_000,
+    memtableFlushSpacingMs: 1_500,
+  },
 };
 
-export function tuningFor(location: StoreLocation): SlateTuning {
-  return location.kind === "s3" ? bucketTuning : localTuning;
+export function tuningFor(location: StoreLocation, profile: StorageProfile = "low-latency"): SlateTuning {
+  return location.kind === "s3" ? bucketTunings[profile] : localTuning;
 }
 
 /** Durations reach the engine as strings with a unit; a bare number would mean seconds. */
@@ -114,6 +144,9 @@ export function sameSetting(wanted: unknown, found: unknown): boolean {
   return wantedMs !== undefined && wantedMs === durationMs(found);
 }
 
+/** How many flushed memtables may wait to be merged; at more of them, flushes wait. */
+export const l0TablesMax = 64;
+
 /** The engine's own setting names, by dotted path. Unknown names are ignored by it without a word, so they are read back. */
 export function engineSettings(tuning: SlateTuning): Readonly<Record<string, unknown>> {
   const minAge = milliseconds(tuning.garbageMinAgeMs);
@@ -124,13 +157,14 @@ export function engineSettings(tuning: SlateTuning): Readonly<Record<string, unk
     flush_interval: null,
     l0_sst_size_bytes: tuning.l0SstSizeBytes,
     // With the default of 8, memtable flushes stall behind compaction.
-    l0_max_ssts: 64,
+    l0_max_ssts: l0TablesMax,
     manifest_poll_interval: milliseconds(tuning.manifestPollMs),
     manifest_update_timeout: "60s",
     // Small memtables get bloom filters too: a look at an absent key then reads no block.
     min_filter_keys: 1,
     compression_codec: "Zstd",
     max_unflushed_bytes: 1024 * 1024 * 1024,
+    "compactor_options.poll_interval": milliseconds(tuning.compactorPollMs),
     "compactor_options.max_concurrent_compactions": 1,
     // The compactor builds a table in memory before it stores it.
     "compactor_options.max_sst_size": 64 * 1024 * 1024,

@@ -12,6 +12,10 @@ import type { PreparedCommit } from "./commit.ts";
 
 /** The most rows that one commit may carry besides its events. */
 export const commitRowsMax = 10_000;
+/** A row counts for this many bytes beside its own in the bounds of queue and group: putting it takes as long as that. */
+const bytesPerRow = 1_024;
+/** How many rows are reckoned with where they are computed and nothing is said. */
+const computedRowsDefault = 16;
 
 /** A commit whose conditions hold, with its numbers. */
 export interface AssignedCommit {
@@ -32,10 +36,17 @@ export interface GuardView {
   readonly lastPosition: number;
 }
 
-/** Rows that are known beforehand, or are computed once the commit has its numbers, of at most `bytesMax` bytes (keys and values). */
-export type CommitRows =
-  | readonly KvOperation[]
-  | { readonly bytesMax: number; compute(assigned: AssignedCommit): readonly KvOperation[] };
+/** Rows that are known beforehand, or are computed once the commit has its numbers. */
+export type CommitRows = readonly KvOperation[] | ComputedRows;
+
+export interface ComputedRows {
+  /** The most bytes of keys and values that `compute` will return. */
+  readonly bytesMax: number;
+  /** The most rows. Default: `commitRowsMax`, of which 16 count for the group's bounds. */
+  readonly rowsMax?: number;
+  /** Called by the judge, in commit order, if the commit is accepted so far; what it throws rejects the commit, as it is. */
+  compute(assigned: AssignedCommit): readonly KvOperation[];
+}
 
 /** What a commit of the upper layers carries besides its events. */
 export interface CommitExtras {
@@ -54,7 +65,8 @@ export interface CommitExtras {
 export interface GroupDecorator {
   /**
    * Reads what it will need, before the group is judged: rows as they are durable. The commits are candidates; some may be
-   * rejected. What it throws fails the whole group, with outcome `not-applied`.
+   * rejected. Their events have no numbers yet: to look into one, let the registry `read` its bytes under made-up ones. What it
+   * throws fails the whole group, with outcome `not-applied`.
    */
   begin(commits: readonly PreparedCommit[]): Promise<GroupDecoration>;
 }
@@ -85,11 +97,12 @@ function isList(rows: CommitRows): rows is readonly KvOperation[] {
   return Array.isArray(rows);
 }
 
-/** What a commit's rows count for while it waits. */
+/** What a commit's rows count for in the bounds of queue and group. */
 export function extrasBytes(extras: CommitExtras | undefined): number {
   const rows = extras?.rows;
   if (rows === undefined) return 0;
-  return isList(rows) ? bytesOf(rows) : rows.bytesMax;
+  if (isList(rows)) return bytesOf(rows) + rows.length * bytesPerRow;
+  return rows.bytesMax + (rows.rowsMax ?? computedRowsDefault) * bytesPerRow;
 }
 
 /** Throws `internal` where rows would touch what is the log's. */
@@ -107,7 +120,8 @@ export function rowsOf(extras: CommitExtras | undefined, assigned: AssignedCommi
   const operations = isList(rows) ? rows : rows.compute(assigned);
   const bytes = bytesOf(operations);
   const bytesMax = isList(rows) ? bytes : rows.bytesMax;
-  if (operations.length > commitRowsMax || bytes > bytesMax) {
+  const rowsMax = Math.min(commitRowsMax, isList(rows) ? operations.length : (rows.rowsMax ?? commitRowsMax));
+  if (operations.length > rowsMax || bytes > bytesMax) {
     const found = `${operations.length} rows of ${bytes} bytes`;
     throw new InternalError(`A commit has more rows than it said: ${found}`, { outcome: "not-applied" });
   }

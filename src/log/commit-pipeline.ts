@@ -10,17 +10,20 @@ import {
   OverloadedError,
   StorageUnavailableError,
   StoreClosedError,
+  withOutcome,
 } from "../errors.ts";
+import type { StoredEvent } from "../format/envelope.ts";
 import type { CommitRecord, LogEnd } from "../format/records.ts";
 import type { KeyValueStore, KvOperation } from "../kv/kv.ts";
 import type { Clock } from "../runtime/clock.ts";
-import { DeadlineExpired, pause, withDeadline } from "../runtime/deadline.ts";
+import { DeadlineExpired, withDeadline } from "../runtime/deadline.ts";
 import type { PreparedCommit } from "./commit.ts";
 import { assertUpperRows, type GroupDecoration, type GroupDecorator } from "./commit-extras.ts";
 import { type GroupRows, groupRows, hasRows, IndexWriter } from "./group-rows.ts";
 import type { IdempotencyKeys } from "./idempotency-keys.ts";
 import type { IndexReader } from "./index-reader.ts";
 import { type Conflict, GroupJudge, type Verdict } from "./judge.ts";
+import type { Linger } from "./linger.ts";
 import type { RecentLog } from "./recent-log.ts";
 import type { StreamHeads } from "./stream-heads.ts";
 import type { StreamNames } from "./stream-names.ts";
@@ -42,7 +45,7 @@ export interface CommitPipelineOptions {
   readonly index: IndexReader;
   readonly keys: IdempotencyKeys;
   readonly end: LogEnd;
-  readonly lingerMs: number;
+  readonly linger: Linger;
   readonly timeoutMs: number;
   /** Whether a commit in conflict repeats an earlier one (its result), or what to tell the caller. */
   readonly explain: (commit: PreparedCommit, conflict: Conflict) => Promise<CommitRecord | EventStoreError>;
@@ -67,6 +70,12 @@ export interface SettledCommit {
   readonly replayed: boolean;
 }
 
+/**
+ * Told of each commit with events once it is durable. Where it answers with a promise, which must not reject, the caller of
+ * the commit hears of its success only after that.
+ */
+export type AfterCommit = (events: readonly StoredEvent[]) => Promise<void> | undefined;
+
 interface Waiting {
   readonly commit: PreparedCommit;
   readonly deadlineMs: number;
@@ -84,10 +93,12 @@ export class CommitPipeline {
   #queuedBytes = 0;
   #inFlight: Waiting[] = [];
   #running: Promise<void> | undefined;
+  /** What callers still wait for behind their groups. */
   readonly #explaining = new Set<Promise<void>>();
   #deadlineTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #closing = new AbortController();
   readonly #decorators: GroupDecorator[] = [];
+  #afterCommit: AfterCommit | undefined;
   /** Set when a group's fate is unknown: nothing can be judged after it. */
   #failure: EventStoreError | undefined;
   /** A group is taking longer than callers wait; new commits are turned away until it settles. */
@@ -120,6 +131,11 @@ export class CommitPipeline {
   /** From the next group on; in the order in which they were added. To be added while the store opens. */
   addDecorator(decorator: GroupDecorator): void {
     this.#decorators.push(decorator);
+  }
+
+  /** To be set while the store opens. */
+  setAfterCommit(afterCommit: AfterCommit): void {
+    this.#afterCommit = afterCommit;
   }
 
   /** Settles when the commit is durable, is found to repeat an earlier one, or failed. */
@@ -233,8 +249,10 @@ export class CommitPipeline {
       while (this.#queue.length > 0) {
         // Lets everybody who was just answered come back with the next append before the group is cut.
         await new Promise<void>((resolve) => setImmediate(resolve));
-        if (this.#options.lingerMs > 0) await pause(this.#options.lingerMs, this.#closing.signal);
+        const { linger } = this.#options;
+        await linger.wait(() => this.#queue.length, this.#closing.signal);
         this.#inFlight = this.#cutGroup();
+        linger.groupStarted(this.#queue.length);
         await this.#commitGroup(this.#inFlight);
         this.#inFlight = [];
         this.#stalled = false;
@@ -289,7 +307,9 @@ export class CommitPipeline {
         await this.#write(judge, rows, swept);
         for (const decoration of decorations) decoration.durable();
       }
-      this.#announce(verdicts);
+      // Before anybody is answered: who comes back with the next append has not come by himself.
+      this.#options.linger.groupStored(this.#queue.length);
+      this.#announce(verdicts, judge.events);
     } catch (error) {
       const failure = asStoreError(error, writing ? "unknown" : "not-applied");
       // What may have been written decides all that follows, so nothing can follow until the store is opened again.
@@ -359,11 +379,13 @@ export class CommitPipeline {
     if (judge.events.length > 0) onDurable();
   }
 
-  #announce(verdicts: readonly (readonly [Waiting, Verdict])[]): void {
+  #announce(verdicts: readonly (readonly [Waiting, Verdict])[], events: readonly StoredEvent[]): void {
+    let next = 0;
     for (const [waiting, verdict] of verdicts) {
       switch (verdict.kind) {
         case "accepted":
-          this.#succeed(waiting, verdict.record, false);
+          this.#succeedAfter(waiting, verdict.record, events.slice(next, next + waiting.commit.eventCount));
+          next += waiting.commit.eventCount;
           break;
         case "replayed":
           this.#succeed(waiting, verdict.record, true);
@@ -376,6 +398,21 @@ export class CommitPipeline {
           this.#explainLater(waiting, verdict.conflict);
       }
     }
+  }
+
+  /** What follows the commit comes first, if there is anything; by then the commit is durable, so no deadline applies. */
+  #succeedAfter(waiting: Waiting, record: CommitRecord, events: readonly StoredEvent[]): void {
+    const after = events.length === 0 ? undefined : this.#afterCommit?.(events);
+    if (after === undefined || !this.#settle(waiting)) {
+      this.#succeed(waiting, record, false);
+      return;
+    }
+    this.#stats.commits += 1;
+    const following = after.finally(() => {
+      this.#explaining.delete(following);
+      waiting.resolve({ record, replayed: false });
+    });
+    this.#explaining.add(following);
   }
 
   #explainLater(waiting: Waiting, conflict: Conflict): void {
@@ -403,15 +440,10 @@ export class CommitPipeline {
 
 /** The error that stopped the store, told to a commit that was not even begun. */
 function again(failure: EventStoreError): EventStoreError {
-  return copyWith(failure, "not-applied");
-}
-
-function copyWith(error: EventStoreError, outcome: "not-applied" | "unknown"): EventStoreError {
-  const copy: EventStoreError = Object.create(Object.getPrototypeOf(error), Object.getOwnPropertyDescriptors(error));
-  return Object.defineProperty(copy, "outcome", { value: outcome, enumerable: true });
+  return withOutcome(failure, "not-applied");
 }
 
 function asStoreError(error: unknown, outcome: "not-applied" | "unknown"): EventStoreError {
-  if (error instanceof EventStoreError) return error.outcome === undefined ? copyWith(error, outcome) : error;
+  if (error instanceof EventStoreError) return error.outcome === undefined ? withOutcome(error, outcome) : error;
   return new InternalError("A commit group failed", { cause: error, outcome });
 }

@@ -2,6 +2,7 @@
 
 import type { EventStoreError } from "../errors.ts";
 import type { KvStats } from "../kv/kv.ts";
+import type { ObjectStoreStats } from "../kv/object-store-stats.ts";
 import type {
   CategoryOf,
   EventDefinitions,
@@ -10,6 +11,7 @@ import type {
   RecordedEventOf,
 } from "../schema/define-events.ts";
 import type { EventFilter } from "../vocabulary/filter.ts";
+import type { WriterLease } from "../vocabulary/writer-lease.ts";
 import type { AppendOptions, AppendResult, CommitRequest, CommitResult } from "./commit.ts";
 import type { CommitStats } from "./commit-pipeline.ts";
 
@@ -104,12 +106,32 @@ export interface StoreHealth {
   readonly lastPosition: number;
   /** Commits that wait for their group. */
   readonly queued: number;
+  /** Absent for `memory:`, which has none. A lease that fails does not change `state`: fencing alone decides who writes. */
+  readonly lease?: LeaseHealth;
+}
+
+/**
+ * How this writer's lease fares. `held`: stored and renewed. `failing`: the last attempt to store it failed, and the next interval
+ * tries again. `lost`: another writer's record stands there, so this one is fenced, or is about to be. `released`: closed.
+ */
+export interface LeaseHealth {
+  readonly state: "held" | "failing" | "lost" | "released";
+  /** This writer's own, as others see it in the lease. */
+  readonly instanceId: string;
+  /** When it was last stored. */
+  readonly renewedAt?: Date;
+  /** Why the last attempt failed. */
+  readonly error?: EventStoreError;
+  /** Whose record stands there instead, where that can be read. */
+  readonly takenBy?: WriterLease;
 }
 
 /** Counted since the store was opened. */
 export interface StoreStats {
   readonly commits: CommitStats;
   readonly storage: KvStats;
+  /** What was asked of the object storage, which is what a bucket bills; `undefined` for `memory:`. */
+  readonly objectStore: ObjectStoreStats | undefined;
 }
 
 /** The log of an open store: what `EventStore` has without the layers above it. */
@@ -150,6 +172,6 @@ export interface EventLog<Definitions extends EventDefinitions = never>
   asOf(when: Date | number): EventReader<Definitions>;
   health(): StoreHealth;
   stats(): StoreStats;
-  /** Waits for the commits that are under way, ends subscriptions, and closes. Idempotent. */
+  /** Waits for the commits that are under way, ends subscriptions, closes, and releases the lease. Idempotent. */
   close(): Promise<void>;
 }

@@ -55,7 +55,8 @@ async function findRepeated(
     streams.push({ streamName: append.streamName, streamVersion: place.version });
     if (last === undefined || place.position > last.position) last = place;
   }
-  return last === undefined ? undefined : { position: last.position, recordedAtMs: last.recordedAtMs, streams };
+  if (last === undefined) return undefined;
+  return { position: last.position, recordedAtMs: last.recordedAtMs, streams, eventCount: commit.eventCount };
 }
 
 /** Where the last event of an append stands, if all of them are stored, in order. */

@@ -68,7 +68,7 @@ export function recentFromStored(stored: StoredEvent): RecentEvent {
 
 export class RecentLog {
   #segments: Segment[] = [];
-  readonly #ids = new Map<string, RecentEvent>();
+  #ids = new Map<string, RecentEvent>();
   #lastPosition: number;
   #bytes = 0;
   /** The oldest event whose bytes are still here. */
@@ -111,6 +111,15 @@ export class RecentLog {
     }
     this.#forgetSegments(indexedTo);
     this.#forgetBytes();
+  }
+
+  /** Takes over all of another log and forgets its own, for who has fallen too far behind to go on from here. */
+  takeOver(other: RecentLog): void {
+    this.#segments = other.#segments;
+    this.#ids = other.#ids;
+    this.#lastPosition = other.#lastPosition;
+    this.#bytes = other.#bytes;
+    this.#firstWithBytes = other.#firstWithBytes;
   }
 
   find(position: number): RecentEvent | undefined {

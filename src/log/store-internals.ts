@@ -50,6 +50,11 @@ export interface StoreCore {
   findByKey(idempotencyKey: string): Promise<CommitRecord | undefined>;
   /** Adds rows to every group from now on. To be called while the store opens. */
   addDecorator(decorator: GroupDecorator): void;
+  /**
+   * Calls `hook` with the events of each commit once it is durable; where it answers with a promise, which must not reject,
+   * the commit's own promise waits for that. To be called while the store opens.
+   */
+  addAfterCommit(hook: (events: () => readonly RecordedEvent[]) => Promise<void> | undefined): void;
   /** The reads as of now. */
   readonly reader: EventReader;
   /** The same, frozen at a position. */

@@ -22,12 +22,13 @@ function costOf(head: StreamHead): number {
 
 export class StreamHeads {
   readonly #kv: KvReader;
-  readonly #names: StreamNames;
+  readonly #names: StreamNames | undefined;
   /** In the order of their last use, oldest first. */
   readonly #cache = new Map<string, StreamHead>();
   #cachedBytes = 0;
 
-  constructor(kv: KvReader, names: StreamNames) {
+  /** `names`: which streams exist, where that is known; without it the storage is asked. */
+  constructor(kv: KvReader, names?: StreamNames) {
     this.#kv = kv;
     this.#names = names;
   }
@@ -36,7 +37,7 @@ export class StreamHeads {
   async get(streamName: string): Promise<StreamHead | undefined> {
     const cached = this.#touch(streamName);
     if (cached !== undefined) return cached;
-    if (!this.#names.mayExist(streamName)) return undefined;
+    if (this.#names?.mayExist(streamName) === false) return undefined;
     const bytes = await this.#kv.get(streamHeadKey(streamName));
     return bytes === undefined ? undefined : decodeStreamHead(streamName, bytes);
   }
@@ -48,7 +49,7 @@ export class StreamHeads {
     for (const name of new Set(streamNames)) {
       const cached = this.#touch(name);
       if (cached !== undefined) heads.set(name, cached);
-      else if (this.#names.mayExist(name)) missing.push(name);
+      else if (this.#names?.mayExist(name) !== false) missing.push(name);
     }
     if (missing.length === 0) return heads;
     const values = await this.#kv.getMany(missing.map(streamHeadKey));

@@ -5,6 +5,7 @@
 
 import { InvalidArgumentError, printable } from "../errors.ts";
 import type { StoreCore } from "../log/store-internals.ts";
+import type { EventDefinitions } from "../schema/define-events.ts";
 import type { Processor } from "./processor.ts";
 import type { SettingsKeeper } from "./settings.ts";
 
@@ -36,4 +37,12 @@ export function checkDefinitionList(value: unknown, argument: string, maker: str
       throw new InvalidArgumentError(`${argument}[${index}]`, `must be made by ${maker}(...)`);
   }
   return value;
+}
+
+/** Throws `invalid-argument` where a processor is about events that the store was not opened with. */
+export function checkKnownEvents(core: StoreCore, name: string, events: readonly EventDefinitions[]): void {
+  const unknown = events.find((one) => !core.registry.has(one));
+  if (unknown === undefined) return;
+  const problem = `of ${printable(name)} are not among those that the store was opened with: ${unknown.category}`;
+  throw new InvalidArgumentError("events", problem);
 }

@@ -82,6 +82,11 @@ export class EventSource {
     return this.#head;
   }
 
+  /** Nothing comes any more, because the store closes. */
+  get hasStopped(): boolean {
+    return this.#stop.signal.aborted;
+  }
+
   /** Why nothing comes any more: the store was fenced or has failed. */
   get failure(): unknown {
     return this.#failure;
@@ -171,6 +176,11 @@ export class EventSource {
     for (let failures = 0; !signal.aborted; ) {
       try {
         await this.#core.grown(this.#head, signal);
+        if (this.#core.lastPosition() <= this.#head) {
+          // There will be no more: whoever waits is about to be told to stop.
+          await pause(retryMs, signal);
+          continue;
+        }
         const piece = await this.#read(this.#head + 1, Math.min(this.#core.lastPosition(), this.#head + feedEventsMax));
         if (piece === undefined || piece.to < piece.from) continue;
         failures = 0;

@@ -33,6 +33,8 @@ export interface ParkedRecord {
   readonly parkedAtMs: number;
   /** It was never tried: it waits behind one that failed. */
   readonly waiting: boolean;
+  /** What a process manager could not carry out, where it is not the event itself that it failed at. */
+  readonly work?: unknown;
 }
 
 /** An event that a processor has put aside. */
@@ -52,6 +54,8 @@ export interface ParkedEvent {
   readonly parkedAt: Date;
   /** It was not tried: it waits behind an earlier one of the same key. */
   readonly waiting: boolean;
+  /** Of a process manager: the command, append or timer that it is about, where it is not the event itself. */
+  readonly work: unknown;
 }
 
 /** What a replay has come to. */
@@ -67,6 +71,12 @@ export interface ParkingControls {
   list(): AsyncIterable<ParkedEvent>;
   replay(id: string | undefined): Promise<ReplayResult>;
   skip(id: string): Promise<void>;
+}
+
+/** What went wrong, short enough to be kept. */
+export function keptMessage(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  return message.slice(0, messageLengthMax);
 }
 
 export function partOf(event: RecordedEvent): number {
@@ -93,6 +103,8 @@ export class Parking implements ParkingControls {
   /** Handles one again, and commits with `done` that it is no longer parked. */
   readonly #again: (record: ParkedRecord, done: KvOperation) => Promise<void>;
   readonly #byKey = new Map<string, number>();
+  /** Positions and parts that are taken. */
+  readonly #taken = new Set<string>();
   #count = 0;
 
   constructor(core: StoreCore, processor: string, again: (record: ParkedRecord, done: KvOperation) => Promise<void>) {
@@ -118,7 +130,6 @@ export class Parking implements ParkingControls {
     event: RecordedEvent,
     about: { readonly key?: string; readonly error: unknown; readonly attempts: number; readonly waiting: boolean },
   ): ParkedRecord {
-    const message = about.error instanceof Error ? about.error.message : String(about.error);
     return {
       position: event.position,
       part: partOf(event),
@@ -126,11 +137,19 @@ export class Parking implements ParkingControls {
       type: event.type,
       streamName: event.streamName,
       ...(about.key === undefined ? {} : { key: about.key }),
-      error: message.slice(0, messageLengthMax),
+      error: keptMessage(about.error),
       attempts: about.attempts,
       parkedAtMs: this.#core.clock.now(),
       waiting: about.waiting,
     };
+  }
+
+  /** A part, from `from` on, under which nothing is parked at that position. */
+  freePart(position: number, from: number): number {
+    let part = from;
+    while (this.#taken.has(`${position}.${part}`)) part += 1;
+    this.#taken.add(`${position}.${part}`);
+    return part;
   }
 
   /** Throws `overloaded` where there would be too many with these. */
@@ -144,8 +163,9 @@ export class Parking implements ParkingControls {
   }
 
   /** Its row is durable. */
-  parked({ key }: ParkedRecord): void {
+  parked({ key, position, part }: ParkedRecord): void {
     this.#count += 1;
+    this.#taken.add(`${position}.${part}`);
     if (key !== undefined) this.#byKey.set(key, (this.#byKey.get(key) ?? 0) + 1);
   }
 
@@ -156,15 +176,16 @@ export class Parking implements ParkingControls {
     const forget = (): void => {
       this.#count = 0;
       this.#byKey.clear();
+      this.#taken.clear();
     };
     return { rows, forget };
   }
 
   async *list(): AsyncGenerator<ParkedEvent> {
-    for await (const { parkedAtMs, ...record } of this.#records()) {
-      const id = parkedIdOf(this.#processor, record);
-      const { key } = record;
-      yield { ...record, key, id, processor: this.#processor, parkedAt: new Date(parkedAtMs) };
+    for await (const { parkedAtMs, part: _part, ...record } of this.#records()) {
+      const id = parkedIdOf(this.#processor, { position: record.position, part: _part });
+      const { key, work } = record;
+      yield { ...record, key, work, id, processor: this.#processor, parkedAt: new Date(parkedAtMs) };
     }
   }
 
@@ -185,8 +206,9 @@ export class Parking implements ParkingControls {
   }
 
   /** It is durable that it is parked no longer. */
-  gone({ key }: ParkedRecord): void {
+  gone({ key, position, part }: ParkedRecord): void {
     this.#count -= 1;
+    this.#taken.delete(`${position}.${part}`);
     const left = key === undefined ? 0 : (this.#byKey.get(key) ?? 1) - 1;
     if (key === undefined) return;
     if (left === 0) this.#byKey.delete(key);
@@ -213,8 +235,7 @@ export class Parking implements ParkingControls {
       await this.#again(record, this.#done(record));
     } catch (error) {
       this.#core.assertOpen();
-      const message = error instanceof Error ? error.message : String(error);
-      const failed = { ...record, error: message.slice(0, messageLengthMax), attempts: record.attempts + 1 };
+      const failed = { ...record, error: keptMessage(error), attempts: record.attempts + 1 };
       await this.#core.submit({ rows: [this.row({ ...failed, waiting: false })] });
       return false;
     }

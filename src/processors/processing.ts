@@ -5,8 +5,16 @@ import { InvalidArgumentError, printable } from "../errors.ts";
 import { checkInteger, checkOptions, checkSignal } from "../log/arguments.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import { checkFilter } from "../vocabulary/filter.ts";
+import type { ProcessManager } from "./define-process-manager.ts";
 import { type AnyProjection, checkFunctions, type Projection, projectionOf } from "./define-projection.ts";
-import { checkDefinitionList, createProcessor, type ProcessorDefinition, type ProcessorHost } from "./definition.ts";
+import type { Reactor } from "./define-reactor.ts";
+import {
+  checkDefinitionList,
+  checkKnownEvents,
+  createProcessor,
+  type ProcessorDefinition,
+  type ProcessorHost,
+} from "./definition.ts";
 import { asyncProjection } from "./document-projection.ts";
 import { StoredDocuments } from "./documents.ts";
 import type { DocumentReader, Folded, ProcessorFace } from "./face.ts";
@@ -20,9 +28,13 @@ import { ProcessorRunner } from "./runner.ts";
 export interface ProcessingOptions {
   /** Made by `defineProjection` or `defineSqlProjection`. */
   readonly projections?: readonly (Projection<unknown, never> | ProcessorDefinition)[];
+  /** Made by `defineReactor`. */
+  readonly reactors?: readonly Reactor[];
+  /** Made by `defineProcessManager`. */
+  readonly processManagers?: readonly ProcessManager<unknown>[];
 }
 
-export const processingOptionNames: readonly string[] = ["projections"];
+export const processingOptionNames: readonly string[] = ["projections", "reactors", "processManagers"];
 
 export class Processing {
   readonly #core: StoreCore;
@@ -46,6 +58,10 @@ export class Processing {
         this.#runner.add((definition as ProcessorDefinition)[createProcessor](this.#host));
       } else this.#addProjection(projection, inline);
     }
+    for (const reactor of checkDefinitionList(options.reactors, "reactors", "defineReactor"))
+      this.#runner.add(reactor[createProcessor](this.#host));
+    const managers = checkDefinitionList(options.processManagers, "processManagers", "defineProcessManager");
+    for (const manager of managers) this.#runner.add(manager[createProcessor](this.#host));
     if (inline.length > 0) core.addDecorator(new InlineProjections(core, inline));
   }
 
@@ -79,11 +95,7 @@ export class Processing {
   #addProjection(projection: AnyProjection, inline: InlineProjection[]): void {
     const { core } = this.#host;
     const { name, mode } = projection;
-    const unknown = projection.events.find((events) => !core.registry.has(events));
-    if (unknown !== undefined) {
-      const problem = `of ${printable(name)} are not among those that the store was opened with: ${unknown.category}`;
-      throw new InvalidArgumentError("events", problem);
-    }
+    checkKnownEvents(core, name, projection.events);
     const { settings } = this.#host;
     const waitFor: ProcessorRunner["waitFor"] = (...given) => this.#runner.waitFor(...given);
     switch (mode) {

@@ -24,7 +24,7 @@ export function describeProcessor(described: DescribedProcessor): ProcessorInfo 
   const { processor, core, main, rebuild, position } = described;
   const { name, kind, version } = processor;
   const worker = main ?? rebuild?.worker;
-  const error = worker?.error;
+  const error = worker?.error ?? processor.passive?.lastError?.();
   const state = stateOf(described);
   const lagEvents = Math.max(0, core.lastPosition() - position);
   const behindSinceMs = lagEvents === 0 ? undefined : worker?.behindSinceMs;

@@ -8,6 +8,7 @@ import type { RecordedEvent } from "../vocabulary/event.ts";
 import type { CheckedFilter } from "../vocabulary/filter.ts";
 import type { ParkingControls } from "./parking.ts";
 import type { RetryPolicy } from "./retries.ts";
+import type { ProcessorError } from "./worker.ts";
 
 /** What a processor is. */
 export type ProcessorKind = "projection" | "sql-projection" | "reactor" | "process-manager";
@@ -84,7 +85,7 @@ export interface Processor extends BatchTarget {
    */
   continues?(): boolean;
   /** Its work is done elsewhere (inline, in the commits): the runner has nothing to do but rebuilds. */
-  readonly passive?: { position(): number };
+  readonly passive?: { position(): number; lastError?(): ProcessorError | undefined };
   readonly rebuilds?: Rebuilds;
   /** What it has put aside. */
   readonly parking?: ParkingControls & { readonly count: number };

@@ -247,7 +247,8 @@ export class ProcessorRunner implements ProcessorControls {
       main: () => entry.main,
       onFinished: () => {
         if (entry.rebuild === run) entry.rebuild = undefined;
-        if (entry.main === undefined && processor.passive === undefined) this.#startMain(entry);
+        if (entry.main === undefined && processor.passive === undefined && this.#state === "running")
+          this.#startMain(entry);
         this.#checkWaiting();
       },
     });

@@ -190,7 +190,7 @@ export class Worker {
 
   async #run(): Promise<void> {
     const { source } = this.#options;
-    while (!this.#stop.signal.aborted) {
+    while (!this.#stop.signal.aborted && !source.hasStopped) {
       try {
         await this.#step();
         this.#readFailures = 0;

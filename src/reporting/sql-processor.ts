@@ -223,7 +223,7 @@ class SqlParking implements ParkingControls {
   async *list(): AsyncGenerator<ParkedEvent> {
     for (const { position, id: eventId, ...parked } of await this.#parked()) {
       const id = parkedIdOf(this.#processor, { position, part: 0 });
-      const about = { key: undefined, attempts: this.#attempts, waiting: false };
+      const about = { key: undefined, work: undefined, attempts: this.#attempts, waiting: false };
       yield { id, processor: this.#processor, position, eventId, ...parked, ...about };
     }
   }

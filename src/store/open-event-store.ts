@@ -3,153 +3,71 @@
 import { Deciders } from "../decider/deciders.ts";
 import type { StreamState } from "../decider/face.ts";
 import type { LoadedState } from "../decider/state-loader.ts";
-import { InvalidArgumentError, printable, StorageUnavailableError, StoreClosedError } from "../errors.ts";
+import { StorageUnavailableError, StoreClosedError } from "../errors.ts";
 import type { KeyValueStore, KvStatus } from "../kv/kv.ts";
 import { openMemoryKv } from "../kv/memory-kv.ts";
-import { parseStoreUrl, type S3Options } from "../kv/object-store.ts";
 import { openSlateKv } from "../kv/slatedb-kv.ts";
-import { checkInteger, checkOptions } from "../log/arguments.ts";
+import { checkOptions } from "../log/arguments.ts";
 import { prepareCommit } from "../log/commit.ts";
 import { CommitPipeline, type SettledCommit } from "../log/commit-pipeline.ts";
 import type { StoreHealth } from "../log/event-store.ts";
 import { explainConflict } from "../log/explain.ts";
-import { IdempotencyKeys, idempotencyWindowMsDefault } from "../log/idempotency-keys.ts";
+import { IdempotencyKeys } from "../log/idempotency-keys.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import { StoreReader } from "../log/store-reader.ts";
 import { StreamHeads } from "../log/stream-heads.ts";
-import {
-  type ErasedFace,
-  Processing,
-  type ProcessingOptions,
-  processingOptionNames,
-} from "../processors/processing.ts";
-import { type Clock, systemClock } from "../runtime/clock.ts";
+import { type ErasedFace, Processing } from "../processors/processing.ts";
 import { DeadlineExpired, withDeadline } from "../runtime/deadline.ts";
-import { type IdSource, systemIds } from "../runtime/ids.ts";
-import { type Random, systemRandom } from "../runtime/random.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
-import { EventRegistry } from "../schema/registry.ts";
 import { EventBus } from "../subscriptions/event-bus.ts";
 import { Subscriptions } from "../subscriptions/subscriptions.ts";
+import { frozenAt } from "./as-of.ts";
 import type { EventStore, EventStoreView } from "./event-store.ts";
+import { FencingWatch } from "./fencing-watch.ts";
+import type { Lease } from "./lease.ts";
+import {
+  checkLocation,
+  checkSettings,
+  checkStorage,
+  checkTakeover,
+  type OpenOptions,
+  type Settings,
+} from "./open-options.ts";
 import { recover } from "./recover.ts";
 import { buildCore, type CoreParts } from "./store-core.ts";
+import { takeLease } from "./take-lease.ts";
 
-/** How to open a store. Unknown options are refused. */
-export interface OpenOptions<Definitions extends EventDefinitions = never> extends ProcessingOptions {
-  /** `memory:`, `file:DIR` or `s3://bucket/prefix`. */
-  readonly url: string;
-  /** The events of each category. Left out, the store takes any event; given, it takes only these. */
-  readonly events?: readonly Definitions[];
-  /** How to reach a bucket; what is missing comes from `AWS_*`, then from profiles and roles. */
-  readonly s3?: S3Options;
-  /** Waits so long for more commits to share a group: trades latency for fewer PUTs. Default: 0 ms, at most 10,000. */
-  readonly commitLingerMs?: number;
-  /** How long a commit may take before its caller is told `storage-unavailable`. Default: 30,000 ms. */
-  readonly commitTimeoutMs?: number;
-  /** How long an `idempotencyKey` is remembered at least. Default: seven days. */
-  readonly idempotencyWindowMs?: number;
-  /** Told what handlers of `on` throw, and of what fails in the background. Default: a process warning. */
-  readonly onError?: (error: unknown) => void;
-  /** Tests may bring their own clock, ids and chance. */
-  readonly clock?: Clock;
-  readonly ids?: IdSource;
-  readonly random?: Random;
-}
-
-const optionNames = [
-  "url",
-  "events",
-  "s3",
-  "commitLingerMs",
-  "commitTimeoutMs",
-  "idempotencyWindowMs",
-  "onError",
-  "clock",
-  "ids",
-  "random",
-  ...processingOptionNames,
-];
 const appendOptionNames = ["expectedVersion", "failIfMatch", "idempotencyKey", "signal"];
-const s3OptionNames = ["endpoint", "region", "accessKeyId", "secretAccessKey", "sessionToken", "createBucket"];
-
-const commitTimeoutMsDefault = 30_000;
-const commitLingerMsMax = 10_000;
-/** What a timer can hold. */
-const millisecondsMax = 2 ** 31 - 1;
-
-function warn(error: unknown): void {
-  process.emitWarning(error instanceof Error ? error : String(error), { type: "StrataHandlerError" });
-}
-
-function checkDefinitions(events: unknown): readonly EventDefinitions[] {
-  if (events === undefined) return [];
-  if (!Array.isArray(events))
-    throw new InvalidArgumentError("events", `must be a list of defineEvents(...), not ${printable(events)}`);
-  for (const [index, definitions] of events.entries()) {
-    if (
-      typeof definitions?.category !== "string" ||
-      typeof definitions?.types !== "object" ||
-      definitions.types === null
-    ) {
-      throw new InvalidArgumentError(`events[${index}]`, "must be made by defineEvents(...)");
-    }
-  }
-  return events;
-}
 
 /**
  * Opens the store at `url` for writing, and makes it where there is none. One process at a time writes to a store: opening
- * it fences an earlier writer, which then acknowledges nothing any more.
+ * it fences an earlier writer, which then acknowledges nothing any more. With `takeover: "when-idle"` it first waits until there
+ * is none.
  *
  * Throws `invalid-argument` (options, or a folder that holds something else), `storage-unavailable` (no answer, no bucket,
- * no permission), `storage-corrupt` (no store of this format), `writer-fenced` (another opened it meanwhile).
+ * no permission), `storage-corrupt` (no store of this format), `writer-fenced` (another opened it meanwhile), `writer-active`
+ * (another still wrote after `takeoverTimeoutMs`), or the reason of `signal`.
  */
 export async function openEventStore<const Definitions extends EventDefinitions = never>(
   options: OpenOptions<Definitions>,
 ): Promise<EventStore<Definitions>> {
-  const given = checkOptions(options, optionNames);
-  const location = parseStoreUrl(given.url);
-  checkOptions(given.s3, s3OptionNames, "s3");
-  const settings = checkSettings(options);
-  const clock = settings.clock;
-  const kv = location.kind === "memory" ? openMemoryKv() : await openSlateKv({ location, s3: options.s3 ?? {}, clock });
-  return await openEventStoreOn(kv, options);
-}
-
-interface Settings {
-  readonly registry: EventRegistry;
-  readonly clock: Clock;
-  readonly ids: IdSource;
-  readonly random: Random;
-  readonly lingerMs: number;
-  readonly timeoutMs: number;
-  readonly idempotencyWindowMs: number;
-  readonly onError: (error: unknown) => void;
-}
-
-function checkSettings(options: Omit<OpenOptions<EventDefinitions>, "url">): Settings {
-  const ids = options.ids ?? systemIds;
-  const lingerMs = checkInteger(options.commitLingerMs, "commitLingerMs", 0) ?? 0;
-  if (lingerMs > commitLingerMsMax)
-    throw new InvalidArgumentError("commitLingerMs", `must be at most ${commitLingerMsMax}, not ${lingerMs}`);
-  const timeoutMs = checkInteger(options.commitTimeoutMs, "commitTimeoutMs", 1) ?? commitTimeoutMsDefault;
-  if (timeoutMs > millisecondsMax)
-    throw new InvalidArgumentError("commitTimeoutMs", `must be at most ${millisecondsMax}, not ${timeoutMs}`);
-  if (options.onError !== undefined && typeof options.onError !== "function") {
-    throw new InvalidArgumentError("onError", `must be a function, not ${printable(options.onError)}`);
+  const location = checkLocation(options);
+  const settings = checkSettings(options as Omit<OpenOptions<EventDefinitions>, "url">);
+  const takeover = checkTakeover(options, location);
+  const storage = checkStorage(options as OpenOptions<EventDefinitions>);
+  takeover.signal?.throwIfAborted();
+  if (location.kind === "memory")
+    return (await orClose(openMemoryKv(), (kv) => assemble<Definitions>(kv, settings))).store;
+  const { clock } = settings;
+  const s3 = options.s3 ?? {};
+  const lease = await takeLease({ location, s3, takeover, clock });
+  try {
+    const kv = await openSlateKv({ location, s3, clock, ...storage });
+    return (await orClose(kv, () => assemble<Definitions>(kv, settings, lease))).store;
+  } catch (error) {
+    await lease.abandon();
+    throw error;
   }
-  return {
-    registry: new EventRegistry(checkDefinitions(options.events), ids),
-    clock: options.clock ?? systemClock,
-    ids,
-    random: options.random ?? systemRandom,
-    lingerMs,
-    timeoutMs,
-    idempotencyWindowMs:
-      checkInteger(options.idempotencyWindowMs, "idempotencyWindowMs", 1) ?? idempotencyWindowMsDefault,
-    onError: options.onError ?? warn,
-  };
 }
 
 /** Opens a store on a byte store that is open already, and closes that with it. For tests and tools. */
@@ -171,9 +89,16 @@ export async function openWithCore<const Definitions extends EventDefinitions = 
   kv: KeyValueStore,
   options: Omit<OpenOptions<Definitions>, "url" | "s3">,
 ): Promise<OpenedStore<Definitions>> {
-  try {
+  return await orClose(kv, () => {
     const settings = checkSettings(options as Omit<OpenOptions<EventDefinitions>, "url">);
-    return await assemble<Definitions>(kv, settings, options);
+    return assemble<Definitions>(kv, settings);
+  });
+}
+
+/** What `work` answers; where it fails, the byte store is closed. */
+async function orClose<T>(kv: KeyValueStore, work: (kv: KeyValueStore) => Promise<T>): Promise<T> {
+  try {
+    return await work(kv);
   } catch (error) {
     await kv.close().catch(() => {});
     throw error;
@@ -183,7 +108,7 @@ export async function openWithCore<const Definitions extends EventDefinitions = 
 async function assemble<Definitions extends EventDefinitions>(
   kv: KeyValueStore,
   settings: Settings,
-  processors: ProcessingOptions,
+  lease?: Lease,
 ): Promise<OpenedStore<Definitions>> {
   const { registry, clock } = settings;
   const { header, end, recent, names } = await recover(kv, clock, settings.ids);
@@ -204,7 +129,7 @@ async function assemble<Definitions extends EventDefinitions>(
     index: reader.index,
     keys,
     end,
-    lingerMs: settings.lingerMs,
+    linger: settings.linger,
     timeoutMs: settings.timeoutMs,
     explain: (commit, conflict) => explainConflict(commit, conflict, { reader, registry }),
     onDurable: () => subscriptions.notify(),
@@ -227,16 +152,33 @@ async function assemble<Definitions extends EventDefinitions>(
     onError: settings.onError,
   });
   const deciders = new Deciders(core);
-  const processing = new Processing(core, processors, (...given) => deciders.execute(...given));
+  const processing = await startProcessing(core, settings, deciders, closeHooks);
+  const { onFenced, onError } = settings;
+  const onStopped = (): void => subscriptions.notify();
+  const watch: FencingWatch = new FencingWatch({ status, lease, onFenced, onError, onStopped });
+  lease?.opened();
+  const parts: Parts = {
+    ...{ kv, settings, reader, subscriptions, bus, pipeline, core, closeHooks },
+    ...{ deciders, processing, lease, watch },
+  };
+  return { store: face<Definitions>(parts), core };
+}
+
+/** Where that fails, what processors have taken besides the store is given back. */
+async function startProcessing(
+  core: StoreCore,
+  settings: Settings,
+  deciders: Deciders,
+  closeHooks: CoreParts["closeHooks"],
+): Promise<Processing> {
   try {
+    const processing = new Processing(core, settings.processing, (...given) => deciders.execute(...given));
     await processing.start();
+    return processing;
   } catch (error) {
-    // What processors have taken besides the store is given back.
     for (const hook of closeHooks.toReversed()) await Promise.try(hook).catch(core.warn);
     throw error;
   }
-  const parts: Parts = { kv, settings, reader, subscriptions, bus, pipeline, core, closeHooks, deciders, processing };
-  return { store: face<Definitions>(parts), core };
 }
 
 interface Parts {
@@ -250,6 +192,8 @@ interface Parts {
   readonly deciders: Deciders;
   readonly processing: Processing;
   readonly closeHooks: CoreParts["closeHooks"];
+  readonly lease: Lease | undefined;
+  readonly watch: FencingWatch;
 }
 
 function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<Definitions> {
@@ -282,8 +226,8 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
     decide: (decision, options) => deciders.decide(decision, options),
     load: (decider, id) => deciders.load(decider, id).then(stateOf),
     snapshot: (decider, id) => deciders.snapshot(decider, id),
-    health: () => health(kv, pipeline, closing !== undefined),
-    stats: () => ({ commits: pipeline.stats(), storage: kv.stats() }),
+    health: () => health(parts, closing !== undefined),
+    stats: () => ({ commits: pipeline.stats(), storage: kv.stats(), objectStore: kv.objectStoreStats?.() }),
     close: () => {
       closing ??= close(parts);
       return closing;
@@ -329,37 +273,23 @@ function commitResult({ record, replayed }: SettledCommit): Awaited<ReturnType<E
 }
 
 function asOf(when: unknown, { reader, pipeline, deciders }: Parts): EventStoreView {
-  const { lastPosition } = pipeline.end;
-  const viewAt = (position: () => Promise<number>): EventStoreView => {
-    const view = reader.view<never>(position);
-    const load: ErasedLoad["load"] = (decider, id) => deciders.loadFrom(view, decider, id).then(stateOf);
-    return { ...view, load } as EventStoreView;
-  };
-  if (when instanceof Date && !Number.isNaN(when.getTime())) {
-    // Looked up once, so that the view stays where it is; the caller's Date may change.
-    const timeMs = when.getTime();
-    let position: number | undefined;
-    return viewAt(async () => {
-      position ??= Math.min(await reader.positionAt(timeMs), lastPosition);
-      return position;
-    });
-  }
-  if (typeof when === "number" && Number.isSafeInteger(when) && when >= 0) {
-    const position = Math.min(when, lastPosition);
-    return viewAt(async () => position);
-  }
-  throw new InvalidArgumentError("when", `must be a valid Date or a position from 0, not ${printable(when)}`);
+  const view = reader.view<never>(frozenAt(when, reader, pipeline));
+  const load: ErasedLoad["load"] = (decider, id) => deciders.loadFrom(view, decider, id).then(stateOf);
+  return { ...view, load } as EventStoreView;
 }
 
-function health(kv: KeyValueStore, pipeline: CommitPipeline, closed: boolean): StoreHealth {
+function health({ kv, pipeline, lease }: Parts, closed: boolean): StoreHealth {
   const status = statusOf(kv, pipeline);
-  const common = { lastPosition: pipeline.end.lastPosition, queued: pipeline.stats().queued };
+  const leased = lease === undefined ? {} : { lease: lease.health() };
+  const common = { lastPosition: pipeline.end.lastPosition, queued: pipeline.stats().queued, ...leased };
   if (closed || status.state === "closed") return { state: "closed", ...common };
   if (status.state !== "open") return { state: status.state, error: status.error, ...common };
   return { state: pipeline.stalled ? "stalled" : "open", ...common };
 }
 
-async function close({ kv, settings, subscriptions, pipeline, core, closeHooks }: Parts): Promise<void> {
+async function close(parts: Parts): Promise<void> {
+  const { kv, settings, subscriptions, pipeline, core, closeHooks, lease, watch } = parts;
+  watch.end();
   for (const hook of closeHooks.toReversed()) {
     await withDeadline(Promise.try(hook), settings.timeoutMs, "A part of the store").catch(core.warn);
   }
@@ -370,6 +300,16 @@ async function close({ kv, settings, subscriptions, pipeline, core, closeHooks }
     if (!(error instanceof DeadlineExpired)) throw error;
     throw new StorageUnavailableError("The storage did not confirm the commits that were under way", { cause: error });
   } finally {
+    await closeStorage(kv, lease);
+  }
+}
+
+/** The lease is released last: then nothing is under way any more that another writer would have to fence. */
+async function closeStorage(kv: KeyValueStore, lease: Lease | undefined): Promise<void> {
+  const fenced = kv.status().state === "fenced";
+  try {
     await kv.close();
+  } finally {
+    await (fenced ? lease?.leave() : lease?.release());
   }
 }

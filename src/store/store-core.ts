@@ -106,12 +106,25 @@ export function buildCore(parts: CoreParts): StoreCore {
     };
     return { record, replayed, events };
   };
+  const afterCommit: Parameters<StoreCore["addAfterCommit"]>[0][] = [];
   const keeper = new HeaderKeeper(parts.header, submit);
   return {
     submit,
     rows: readsOf(kv),
     useFamilies: (families) => keeper.use(families),
     findByKey: async (key) => (await keys.find([key])).get(key),
+    addAfterCommit: (hook) => {
+      afterCommit.push(hook);
+      pipeline.setAfterCommit((stored) => {
+        let decoded: readonly RecordedEvent[] | undefined;
+        const events = (): readonly RecordedEvent[] => {
+          decoded ??= stored.flatMap((event) => registry.read(event));
+          return decoded;
+        };
+        const waits = afterCommit.flatMap((one) => one(events) ?? []);
+        return waits.length === 0 ? undefined : Promise.all(waits).then(() => {});
+      });
+    },
     addDecorator: (decorator) => pipeline.addDecorator(decorator),
     reader: reader.view<never>(async () => pipeline.end.lastPosition),
     readerAt: (position) => reader.view<never>(async () => Math.min(position, pipeline.end.lastPosition)),

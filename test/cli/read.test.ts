@@ -178,6 +178,23 @@ describe("A command that only reads", () => {
     expect(await readdir(place.path("store"))).toEqual([]);
   });
 
+  test("works beside a service that writes to the store, which goes on", async () => {
+    await using place = await Workplace.make();
+    await using writer = await place.open();
+    const append = (n: number): Promise<unknown> =>
+      writer.append("order-1", [{ type: "Counted", data: { n } }], { expectedVersion: n - 1 });
+    await append(1);
+    for (const [index, command] of ["read order-1", "streams", "stats", "export"].entries()) {
+      const words = [...command.split(" "), "--url", place.url];
+      const { exitCode, stdout, stderr } = await strata(words);
+      expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
+      expect(stdout).toMatch(/Counted|order/);
+      await append(index + 2);
+    }
+    expect((await strata(["read", "order-1", "--url", place.url])).stdout.trimEnd().split("\n")).toHaveLength(5);
+    expect(writer.health()).toMatchObject({ state: "open", lastPosition: 5 });
+  });
+
   test("finds no store in memory", async () => {
     expect(await strata(["stats", "--url", "memory:"])).toMatchObject({ exitCode: 4 });
   });

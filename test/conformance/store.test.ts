@@ -1,10 +1,13 @@
 /** What a store promises, on every byte store it can stand on. */
 
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { ConflictError, type EventStore, type NewEvent, type RecordedEvent } from "../../src/index.ts";
+import { openSlateKv } from "../../src/kv/slatedb-kv.ts";
+import { systemClock } from "../../src/runtime/clock.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { type Backend, backends } from "../support/backends.ts";
 import { collect, errorOf, take } from "../support/collect.ts";
+import { type Minio, minioAvailable, startMinio } from "../support/minio.ts";
 
 setDefaultTimeout(60_000);
 
@@ -40,7 +43,32 @@ function positions(events: readonly RecordedEvent[]): number[] {
 
 const upTo = (count: number): number[] => Array.from({ length: count }, (_, index) => index + 1);
 
-for (const backend of backends) {
+for (const backend of backends) testStore(backend);
+
+describe.skipIf(!minioAvailable)("On a real server", () => {
+  let minio: Minio | undefined;
+  beforeAll(async () => {
+    minio = await startMinio();
+  });
+  afterAll(() => minio?.[Symbol.asyncDispose]());
+
+  testStore({
+    name: "SlateDB on MinIO",
+    reopens: true,
+    create: async () => {
+      if (minio === undefined) throw new Error("MinIO was not started");
+      const { s3 } = minio;
+      const bucket = await minio.createBucket();
+      const location = { kind: "s3", url: `s3://${bucket}/store`, bucket, prefix: "store" } as const;
+      return {
+        open: () => openSlateKv({ location, s3, clock: systemClock }),
+        [Symbol.asyncDispose]: async () => {},
+      };
+    },
+  });
+});
+
+function testStore(backend: Backend): void {
   describe(`A store on ${backend.name}`, () => {
     test("gives back what was appended, with its place and its time", async () => {
       await withStore(backend, async (store) => {

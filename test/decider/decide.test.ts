@@ -248,6 +248,7 @@ test("Bad decisions are refused and name what is wrong", async () => {
     [{ ...good, decide: () => [{ events: [] }] }, "decided[0].streamName"],
     [{ ...good, decide: () => [{ streamName: "course-go", events: [] }] }, "decided[0].events"],
     [{ ...good, other: 1 }, "decision.other"],
+    [{ ...good, decideTimeoutMs: 0.5 }, "decision.decideTimeoutMs"],
     [
       { ...good, filter: undefined, streams: ["account-a"], decide: () => [{ streamName: "account-b", events: [{}] }] },
       "decided[0].expectedVersion",

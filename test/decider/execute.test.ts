@@ -14,6 +14,7 @@ import {
   openEventStore,
   refuse,
   StorageUnavailableError,
+  split,
 } from "../../src/index.ts";
 import { createMemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
@@ -130,6 +131,7 @@ test("Bad calls are refused and name what is wrong", async () => {
     [store.execute({ ...shows }, "1", good), "decider"],
     [store.execute(stranger as never, "1", good), "decider"],
     [store.load(stranger as never, "1"), "decider"],
+    [store.execute(shows, 5 as never, good), "id"],
     [store.execute(shows, "", good), "id"],
     [store.execute(shows, "x".repeat(510), good), "id"],
     [store.execute(shows, "1", undefined as never), "command"],
@@ -142,7 +144,7 @@ test("Bad calls are refused and name what is wrong", async () => {
     [store.snapshot(shows, "1"), "decider"],
   ];
   for (const [call, argument] of calls)
-    expect(await errorOf(call)).toMatchObject({ code: "invalid-argument", argument });
+    expect(await errorOf(call)).toMatchObject({ code: "invalid-argument", argument, outcome: "not-applied" });
   expect(await store.lastPosition()).toBe(0);
 });
 
@@ -332,6 +334,22 @@ test("A key makes a command harmless to repeat, also where it would be decided o
   expect(await store.execute(shows, "1", reserve(2, "ann"), key)).toMatchObject({ streamVersion: 2, replayed: true });
 });
 
+test("Events with ids of their own make a command harmless to repeat, too", async () => {
+  const chosen = defineDecider("show", {
+    events: show,
+    commands: { Reserve: v.object({ id: v.string() }) },
+    initialState: () => 0,
+    evolve: { SeatReserved: (count) => count + 1, SeatReleased: (count) => count, ShowClosed: (count) => count },
+    decide: { Reserve: ({ data }) => [{ type: "SeatReserved", id: data.id, data: { seat: 1, by: "ann" } }] },
+  });
+  await using store = await opened();
+  const first = await store.execute(chosen, "1", { type: "Reserve", data: { id: "click-1" } });
+  await store.execute(chosen, "1", { type: "Reserve", data: { id: "click-2" } });
+  const again = await store.execute(chosen, "1", { type: "Reserve", data: { id: "click-1" } });
+  expect(again).toEqual({ ...first, replayed: true });
+  expect(await store.load(chosen, "1")).toEqual({ state: 2, version: 2 });
+});
+
 test("Commands with the same key at the same time are executed once", async () => {
   await using store = await opened();
   const results = await Promise.all(
@@ -361,6 +379,60 @@ test("Nothing is answered before it is durable, and a failed write leaves no tra
   });
   await store.close();
   expect((await errorOf(store.execute(shows, "1", reserve(4, "ann")))).code).toBe("store-closed");
+});
+
+test("A read that fails says what it means for the command", async () => {
+  const storage = createMemoryStorage();
+  {
+    await using store = await openEventStoreOn(openMemoryKv(storage), { events: [show] });
+    for (let seat = 1; seat <= 40; seat += 1) await store.execute(shows, "1", reserve(seat, "ann"));
+  }
+  const gate = createGatedKv(storage);
+  await using store = await openEventStoreOn(gate.kv, { events: [show] });
+  const failing = new StorageUnavailableError("simulated");
+  gate.failNextScan(failing);
+  expect(await errorOf(store.execute(shows, "1", reserve(41, "ann")))).toMatchObject({ outcome: "not-applied" });
+  gate.failNextScan(failing);
+  // Another call with this key may have been accepted: to repeat it is harmless, and tells.
+  expect(await errorOf(store.execute(shows, "1", reserve(41, "ann"), { idempotencyKey: "k" }))).toMatchObject({
+    ...{ code: "storage-unavailable", outcome: "unknown" },
+  });
+  expect(await store.execute(shows, "1", reserve(41, "ann"), { idempotencyKey: "k" })).toMatchObject({
+    ...{ streamVersion: 41, replayed: false },
+  });
+});
+
+test("Stored events that are read as none, or as several, count as what they are in the stream", async () => {
+  const storage = createMemoryStorage();
+  {
+    await using store = await openEventStoreOn(openMemoryKv(storage), {});
+    const old = [1, 2, 0].map((parts) => ({ type: "Counted", data: { parts } }));
+    await store.append("count-1", old, { expectedVersion: "no-stream" });
+  }
+  const count = defineEvents("count", {
+    Counted: event({
+      ...{ version: 2, schema: v.object({ by: v.number() }), splitsInto: ["Counted"] },
+      upcast: {
+        1: (stored) => split(Array.from({ length: stored.parts }, () => ({ type: "Counted", data: { by: 1 } }))),
+      },
+    }),
+  });
+  const counts = defineDecider("count", {
+    events: count,
+    commands: { Count: v.object({ by: v.number() }) },
+    initialState: () => 0,
+    evolve: { Counted: (sum, e) => sum + e.data.by },
+    decide: { Count: ({ data }) => [{ type: "Counted", data }] },
+    snapshots: { version: 1 },
+  });
+  await using store = await openEventStoreOn(openMemoryKv(storage), { events: [count] });
+  expect(await store.load(counts, "1")).toEqual({ state: 3, version: 3 });
+  expect(await store.asOf(2).load(counts, "1")).toEqual({ state: 3, version: 2 });
+  expect(await store.snapshot(counts, "1")).toEqual({ streamName: "count-1", version: 3 });
+  expect(await store.execute(counts, "1", { type: "Count", data: { by: 5 } })).toMatchObject({
+    ...{ state: 8, streamVersion: 4 },
+  });
+  expect(store.stats().commits.conflicts).toBe(0);
 });
 
 test("Who caused it flows by itself through handlers that execute commands", async () => {

@@ -34,10 +34,16 @@ describe("The README", () => {
     /^1 OrderPlaced [\s\S]*customerId: "kim"/,
     /^1 [\s\S]*by: "kim"/,
     /^conflict\n$/,
+    /^2 \[ "cup" \] \[\]\nnot-placed \{\n? *sku: "cup",?\n?\s*\}\n$/,
+    /^2\n$/,
+    /^three tests passed\n$/,
     /^3 [\s\S]*n: 5[\s\S]*2 [\s\S]*n: 3[\s\S]*3\n1 2\n$/,
     /heard[\s\S]*amount: 5/,
+    /^Placed 1\n$/,
     /customer: "kim"[\s\S]*total: 20/,
     /^invalid-event data.quantity\n$/,
+    /^a writes\nb writes\n$/,
+    /^\d+ OrderPlaced \[\n?[\s\S]*\]\n$/,
   ];
   for (const [index, program] of programs.entries()) {
     test(`has a program ${index + 1} that does what it says`, async () => {

@@ -5,7 +5,7 @@ import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { EventStoreError } from "../../src/errors.ts";
 import type { KeyValueStore } from "../../src/kv/kv.ts";
-import { callError, closeReasonOf, failureFrom } from "../../src/kv/slatedb-errors.ts";
+import { callError, closeReasonOf, failureFrom, openError } from "../../src/kv/slatedb-errors.ts";
 import { type Interceptor, s3Error, startS3StandIn } from "./s3-stand-in.ts";
 import {
   allRows,
@@ -17,6 +17,7 @@ import {
   openOnStandIn,
   put,
   temporaryFolder,
+  text,
   until,
 } from "./stores.ts";
 
@@ -135,6 +136,56 @@ test("A table with flipped bits, or one that is gone, is told as storage-corrupt
     expect((await failureOf(allRows(kv))).code).toBe("storage-corrupt");
     await kv.close();
   }
+});
+
+test("A bucket that vanishes is told as unavailable, not as damage: to a write, and to an open that had just begun", async () => {
+  await using standIn = startS3StandIn();
+  const kv = await openOnStandIn(standIn);
+  await kv.write([put("a", "1")]);
+  // The client that looks first whether the bucket is there finds it.
+  standIn.intercept(({ method, headers }) =>
+    method === "HEAD" || headers.get("user-agent")?.startsWith("aws-sdk-js") === true
+      ? undefined
+      : s3Error(404, "NoSuchBucket"),
+  );
+  const failure = await failureOf(kv.write([put("a", "2")]));
+  expect([failure.code, failure.outcome]).toEqual(["storage-unavailable", "unknown"]);
+  expect(kv.status().state).toBe("failed");
+  await kv.close();
+  const opening = await failureOf(openOnStandIn(standIn, { openTimeoutMs: 1_000 }));
+  expect([opening.code, opening.outcome]).toEqual(["storage-unavailable", "not-applied"]);
+  standIn.intercept(undefined);
+  const reopened = await openOnStandIn(standIn);
+  expect((await allRows(reopened)).length).toBe(1);
+  await reopened.close();
+});
+
+test("A HEAD that finds nothing while a store is opened is asked again, and told as damage where it still finds nothing", async () => {
+  await using standIn = startS3StandIn();
+  const crashed = await openOnStandIn(standIn);
+  await crashed.write([put("a", "1")]);
+  let missing = 1;
+  standIn.intercept(({ method }) => {
+    if (method !== "HEAD" || missing === 0) return undefined;
+    missing -= 1;
+    return new Response(null, { status: 404 });
+  });
+  const kv = await openOnStandIn(standIn);
+  expect([missing, text(await kv.get(bytes("a")))]).toEqual([0, "1"]);
+  await kv.write([put("a", "2")]);
+  missing = Number.POSITIVE_INFINITY;
+  expect((await failureOf(openOnStandIn(standIn))).code).toBe("storage-corrupt");
+  standIn.intercept(undefined);
+  await kv.close();
+  await crashed.close();
+});
+
+test("An open that meets another one is told so, and a read of a bucket that is gone as well", () => {
+  const data = (message: string): Error => Object.assign(new Error(message), { tag: "Data" });
+  const met = openError(data("Data error: transactional object (e.g. manifest) version already exists"), "s3://b/p");
+  expect([met.code, met.outcome]).toEqual(["writer-fenced", "not-applied"]);
+  expect(callError(data("not found: <Error><Code>NoSuchBucket</Code></Error>")).code).toBe("storage-unavailable");
+  expect(callError(data("not found: <Error><Code>NoSuchKey</Code></Error>")).code).toBe("storage-corrupt");
 });
 
 test("A damaged manifest is told as storage-corrupt when the store is opened", async () => {

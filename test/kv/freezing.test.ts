@@ -5,10 +5,13 @@
  */
 
 import { expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
+import type { S3Options } from "../../src/kv/object-store.ts";
 import type { SlateTuning } from "../../src/kv/slatedb-settings.ts";
 import { StoreChild } from "../support/child.ts";
+import { signersOf } from "../support/credential-sources.ts";
 import { type S3StandIn, startS3StandIn } from "./s3-stand-in.ts";
-import { standInCredentials } from "./stores.ts";
+import { standInCredentials, temporaryFolder, until } from "./stores.ts";
 
 setDefaultTimeout(60_000);
 
@@ -19,13 +22,21 @@ const frozenMs = 3_000;
 
 /** A child with rows on storage, and none of them in its memory. */
 async function openColdChild(standIn: S3StandIn, tuning: Partial<SlateTuning>): Promise<StoreChild> {
-  const s3 = { endpoint: standIn.endpoint, ...standInCredentials };
   const child = new StoreChild();
-  await child.open(standIn.location, {}, s3);
+  await fillAndReopen(child, standIn, tuning, { endpoint: standIn.endpoint, ...standInCredentials });
+  return child;
+}
+
+async function fillAndReopen(
+  child: StoreChild,
+  { location }: S3StandIn,
+  tuning: Partial<SlateTuning>,
+  s3: S3Options,
+): Promise<void> {
+  await child.open(location, {}, s3);
   for (let from = 0; from < keys.length; from += 64) await child.write(keys.slice(from, from + 64), 4_096);
   await child.close();
-  await child.open(standIn.location, tuning, s3);
-  return child;
+  await child.open(location, tuning, s3);
 }
 
 /** Whether the child answers to `request` within that time. */
@@ -48,6 +59,23 @@ test("Many reads at once from a bucket all end, and the process goes on", async 
     expect(await answers(child, { kind: "read-at-once", keys, scans: 8 }, patienceMs)).toBe(true);
   }
   expect(await answers(child, { kind: "status" }, patienceMs)).toBe(true);
+  await child.close();
+});
+
+test("They all end too while the credentials that sign them are asked for again and again", async () => {
+  await using standIn = startS3StandIn();
+  await using folder = await temporaryFolder();
+  const script = join(import.meta.dir, "../support/credential-process.ts");
+  const config = join(folder.directory, "config");
+  await Bun.write(config, `[profile used]\ncredential_process = "${process.execPath}" "${script}" 3000\n`);
+  const environment = { AWS_ACCESS_KEY_ID: undefined, AWS_SECRET_ACCESS_KEY: undefined, AWS_SESSION_TOKEN: undefined };
+  await using child = new StoreChild({ ...environment, AWS_CONFIG_FILE: config, AWS_PROFILE: "used" });
+  await fillAndReopen(child, standIn, {}, { endpoint: standIn.endpoint });
+  const renewed = async (): Promise<boolean> => {
+    expect(await answers(child, { kind: "read-at-once", keys, scans: 8 }, patienceMs)).toBe(true);
+    return signersOf(standIn).length > 4;
+  };
+  await until("reads were signed with credentials renewed some times", renewed, 30_000);
   await child.close();
 });
 

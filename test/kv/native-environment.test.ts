@@ -3,9 +3,11 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { nativeEnvironmentValue, withNativeEnvironment } from "../../src/kv/native-environment.ts";
+import { openSlateKv } from "../../src/kv/slatedb-kv.ts";
+import { systemClock } from "../../src/runtime/clock.ts";
 import { StoreChild } from "../support/child.ts";
 import { type S3StandIn, startS3StandIn } from "./s3-stand-in.ts";
-import { standInCredentials } from "./stores.ts";
+import { put, standInCredentials } from "./stores.ts";
 
 setDefaultTimeout(60_000);
 
@@ -58,7 +60,7 @@ test("A variable that has nothing to do with us does not reach the storage", asy
   await child.open(standIn.location, {}, { endpoint: standIn.endpoint, ...standInCredentials });
   await child.write([1, 2, 3]);
   await child.close();
-  const native = standIn.requests.filter(({ method }) => method === "PUT");
+  const native = standIn.requests.filter(({ method, key }) => method === "PUT" && !key.startsWith("store/preflight/"));
   expect(native.length).toBeGreaterThan(3);
   expect(native.every(({ key }) => key.startsWith("store/db/"))).toBe(true);
   expect(new Set(standIn.requests.map(({ bucket }) => bucket))).toEqual(new Set([standIn.location.bucket]));
@@ -67,6 +69,30 @@ test("A variable that has nothing to do with us does not reach the storage", asy
   expect(requestsWith(standIn, "authorization", `Credential=${standInCredentials.accessKeyId}`)).toBe(
     standIn.requests.length,
   );
+});
+
+test("Stores of one process that open at the same time keep to their own servers, keys and regions", async () => {
+  const names = ["one", "two", "three", "four"];
+  const standIns = names.map(() => startS3StandIn());
+  const stores = await Promise.all(
+    standIns.map((standIn, index) => {
+      const { endpoint, location } = standIn;
+      const name = names[index] ?? "";
+      const s3 = { endpoint, region: `region-${name}`, accessKeyId: `key-${name}`, secretAccessKey: `secret-${name}` };
+      // Only the first has a session, whose token must not stay behind for the others.
+      return openSlateKv({ location, s3: index === 0 ? { ...s3, sessionToken: "token" } : s3, clock: systemClock });
+    }),
+  );
+  await Promise.all(stores.map((kv, index) => kv.write([put("key", `value ${names[index]}`)])));
+  await Promise.all(stores.map((kv) => kv.close()));
+  for (const [index, standIn] of standIns.entries()) {
+    const credential = `Credential=key-${names[index]}/`;
+    expect(standIn.keys().length).toBeGreaterThan(3);
+    expect(requestsWith(standIn, "authorization", credential)).toBe(standIn.requests.length);
+    expect(requestsWith(standIn, "authorization", `/region-${names[index]}/`)).toBe(standIn.requests.length);
+    expect(requestsWith(standIn, "x-amz-security-token", "")).toBe(index === 0 ? standIn.requests.length : 0);
+    await standIn[Symbol.asyncDispose]();
+  }
 });
 
 test("The engine's own way to read a URL would have sent such a variable along", async () => {

@@ -34,9 +34,14 @@ export interface S3StandIn extends AsyncDisposable {
   freeze(): void;
   thaw(): void;
   keys(): readonly string[];
+  /** Removes all objects, as somebody does who begins anew. */
+  clear(): void;
 }
 
 const bucket = "stand-in";
+
+/** The most keys that one listing names, as on S3. */
+const pageKeys = 1_000;
 
 function escapeXml(text: string): string {
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
@@ -49,9 +54,9 @@ function xml(body: string, status = 200): Response {
   });
 }
 
-/** An answer as S3 gives it when it refuses. */
-export function s3Error(status: number, code: string): Response {
-  return xml(`<Error><Code>${code}</Code><Message>${code}</Message></Error>`, status);
+/** An answer as S3 gives it when it refuses; `more` is XML beside the code. */
+export function s3Error(status: number, code: string, more = "", message: string = code): Response {
+  return xml(`<Error><Code>${code}</Code><Message>${escapeXml(message)}</Message>${more}</Error>`, status);
 }
 
 class Objects {
@@ -62,23 +67,34 @@ class Objects {
     return [...this.#objects.keys()].sort();
   }
 
+  clear(): void {
+    this.#objects.clear();
+  }
+
   list(query: URLSearchParams): Response {
     const prefix = query.get("prefix") ?? "";
-    const after = query.get("start-after") ?? "";
+    const after = query.get("continuation-token") ?? query.get("start-after") ?? "";
     const delimiter = query.get("delimiter");
     const folders = new Set<string>();
     const entries: string[] = [];
+    let last = "";
+    let next: string | undefined;
     for (const key of this.keys()) {
       if (!key.startsWith(prefix) || key <= after) continue;
+      if (entries.length + folders.size === pageKeys) {
+        next = last;
+        break;
+      }
+      last = key;
       const cut = delimiter === null ? -1 : key.indexOf(delimiter, prefix.length);
       if (cut >= 0) folders.add(key.slice(0, cut + 1));
       else entries.push(this.#entry(key));
     }
     const common = [...folders].map((key) => `<CommonPrefixes><Prefix>${escapeXml(key)}</Prefix></CommonPrefixes>`);
-    const head = `<Name>${bucket}</Name><KeyCount>${entries.length + folders.size}</KeyCount><MaxKeys>1000000</MaxKeys>`;
-    return xml(
-      `<ListBucketResult>${head}<IsTruncated>false</IsTruncated>${entries.join("")}${common.join("")}</ListBucketResult>`,
-    );
+    const head = `<Name>${bucket}</Name><KeyCount>${entries.length + folders.size}</KeyCount><MaxKeys>${pageKeys}</MaxKeys>`;
+    const token = next === undefined ? "" : `<NextContinuationToken>${escapeXml(next)}</NextContinuationToken>`;
+    const more = `<IsTruncated>${next !== undefined}</IsTruncated>${token}`;
+    return xml(`<ListBucketResult>${head}${more}${entries.join("")}${common.join("")}</ListBucketResult>`);
   }
 
   #entry(key: string): string {
@@ -149,7 +165,14 @@ async function serve(objects: Objects, key: string, url: URL, request: Request):
   }
 }
 
-export function startS3StandIn(): S3StandIn {
+/** A certificate and its key, as text. */
+export interface StandInTls {
+  readonly cert: string;
+  readonly key: string;
+}
+
+/** With `tls` it speaks HTTPS. */
+export function startS3StandIn(tls?: StandInTls): S3StandIn {
   const objects = new Objects();
   const requests: SeenRequest[] = [];
   let interceptor: Interceptor | undefined;
@@ -158,6 +181,7 @@ export function startS3StandIn(): S3StandIn {
     hostname: "127.0.0.1",
     port: 0,
     idleTimeout: 0,
+    ...(tls === undefined ? {} : { tls }),
     async fetch(request) {
       const url = new URL(request.url);
       const [, asked = "", ...rest] = decodeURIComponent(url.pathname).split("/");
@@ -174,10 +198,11 @@ export function startS3StandIn(): S3StandIn {
     },
   });
   return {
-    endpoint: `http://127.0.0.1:${server.port}`,
+    endpoint: `${tls === undefined ? "http" : "https"}://127.0.0.1:${server.port}`,
     location: { kind: "s3", url: `s3://${bucket}/store`, bucket, prefix: "store" },
     requests,
     keys: () => objects.keys(),
+    clear: () => objects.clear(),
     intercept: (given) => {
       interceptor = given;
     },

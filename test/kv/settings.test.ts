@@ -3,7 +3,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { InternalError } from "../../src/errors.ts";
 import type { StoreLocation } from "../../src/kv/object-store.ts";
-import { nativeSettings } from "../../src/kv/slatedb-kv.ts";
+import { nativeSettings } from "../../src/kv/slatedb-binding.ts";
 import { engineSettings, sameSetting, tuningFor } from "../../src/kv/slatedb-settings.ts";
 
 setDefaultTimeout(60_000);

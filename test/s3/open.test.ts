@@ -1,6 +1,7 @@
 /** Stores on a real S3 server: how they are opened, by whom, what is told when they cannot be, and that nothing leaks. */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
 import { inspect } from "node:util";
 import { AssumeRoleProvider } from "minio/dist/esm/AssumeRoleProvider.mjs";
 import type { EventStoreError } from "../../src/errors.ts";
@@ -8,7 +9,7 @@ import type { KeyValueStore } from "../../src/kv/kv.ts";
 import { parseStoreUrl, type S3Options, type StoreLocation } from "../../src/kv/object-store.ts";
 import { openSlateKv } from "../../src/kv/slatedb-kv.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
-import { allRows, bytes, failureOf, put, text } from "../kv/stores.ts";
+import { allRows, bytes, failureOf, put, temporaryFolder, text, until } from "../kv/stores.ts";
 import { StoreChild } from "../support/child.ts";
 import { type Minio, minioAvailable, startMinio } from "../support/minio.ts";
 
@@ -111,36 +112,74 @@ describe.skipIf(!minioAvailable)("A store on MinIO", () => {
 
   test("cannot be opened with a key that the server does not know, or a wrong secret, and says so", async () => {
     const bucket = await minio().createBucket();
-    const wrong: readonly S3Options[] = [
-      { ...minio().s3, accessKeyId: "nobody-knows-this-key" },
-      { ...minio().s3, secretAccessKey: "this-secret-is-not-it" },
-      { ...minio().s3, sessionToken: "this-token-is-made-up" },
+    const wrong: readonly (readonly [S3Options, string])[] = [
+      [{ ...minio().s3, accessKeyId: "nobody-knows-this-key" }, "The server does not know this access key id"],
+      [{ ...minio().s3, secretAccessKey: "this-secret-is-not-it" }, "The secret access key does not belong to"],
+      [{ ...minio().s3, sessionToken: "this-token-is-made-up" }, "The server does not know this session token"],
     ];
-    for (const s3 of wrong) {
+    for (const [s3, sentence] of wrong) {
       const failure = await failureOf(open(`s3://${bucket}/a`, s3));
       expect(failure.code).toBe("storage-unavailable");
+      expect(failure.message).toStartWith(sentence);
       expect(failure.message).toContain(minio().endpoint);
       expectNoSecrets(failure, s3);
-    }
-    const [unknownKey, wrongSecret] = wrong;
-    for (const s3 of [unknownKey, wrongSecret]) {
-      const failure = await failureOf(open(`s3://${bucket}/a`, s3 ?? {}));
-      expect(failure.message).toContain("refuses these credentials");
     }
     expect(await minio().list(bucket)).toEqual([]);
   });
 
-  test("cannot be opened by somebody who may not list the bucket, and says so", async () => {
+  test("cannot be opened by somebody who lacks a permission, and says which", async () => {
     const bucket = await minio().createBucket();
-    const policy = {
-      Version: "2012-10-17",
-      Statement: [{ Effect: "Allow", Action: ["s3:GetObject"], Resource: [`arn:aws:s3:::${bucket}/*`] }],
-    };
-    const s3 = await temporaryCredentials(policy);
-    const failure = await failureOf(open(`s3://${bucket}/a`, s3));
-    expect(failure.code).toBe("storage-unavailable");
-    expect(failure.message).toContain("may not list");
-    expectNoSecrets(failure, s3);
+    const [inside, itself] = [[`arn:aws:s3:::${bucket}/*`], [`arn:aws:s3:::${bucket}`]];
+    const list = { Effect: "Allow", Action: ["s3:ListBucket"], Resource: itself };
+    const objects = (...actions: readonly string[]): object => ({
+      Effect: "Allow",
+      Action: actions.map((action) => `s3:${action}`),
+      Resource: inside,
+    });
+    const lacking: readonly (readonly [string, readonly object[]])[] = [
+      ["s3:ListBucket", [objects("GetObject", "PutObject", "DeleteObject")]],
+      ["s3:PutObject", [list, objects("GetObject", "DeleteObject")]],
+      ["s3:GetObject", [list, objects("PutObject", "DeleteObject")]],
+      ["s3:DeleteObject", [list, objects("GetObject", "PutObject")]],
+    ];
+    for (const [permission, Statement] of lacking) {
+      const s3 = await temporaryCredentials({ Version: "2012-10-17", Statement });
+      const failure = await failureOf(open(`s3://${bucket}/a`, s3));
+      expect(failure.code).toBe("storage-unavailable");
+      expect(failure.message).toStartWith("These credentials may not ");
+      expect(failure.message).toContain(permission);
+      expectNoSecrets(failure, s3);
+    }
+  });
+
+  test("needs no more than the four permissions that the README names", async () => {
+    const bucket = await minio().createBucket();
+    const Statement = [
+      { Effect: "Allow", Action: ["s3:ListBucket"], Resource: [`arn:aws:s3:::${bucket}`] },
+      {
+        Effect: "Allow",
+        Action: ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
+        Resource: [`arn:aws:s3:::${bucket}/a/*`],
+      },
+    ];
+    const s3 = await temporaryCredentials({ Version: "2012-10-17", Statement });
+    const url = `s3://${bucket}/a`;
+    await writeOne(await open(url, s3), "least");
+    const kv = await open(url, s3);
+    expect(text(await kv.get(bytes("key")))).toBe("least");
+    await kv.close();
+    const failure = await failureOf(open(`s3://${bucket}/b`, s3));
+    expect(failure.message).toContain("s3:PutObject");
+  });
+
+  test("shows no credential to whoever looks at it", async () => {
+    const bucket = await minio().createBucket();
+    const s3 = await temporaryCredentials();
+    const kv = await open(`s3://${bucket}/a`, s3);
+    const shown = inspect(kv, { depth: 20, showHidden: true, maxStringLength: null }) + Bun.inspect(kv, { depth: 20 });
+    for (const secret of [s3.accessKeyId, s3.secretAccessKey, s3.sessionToken])
+      expect(shown).not.toContain(secret ?? "");
+    await kv.close();
   });
 
   test("cannot be opened where no server listens, and says where", async () => {
@@ -244,6 +283,42 @@ describe.skipIf(!minioAvailable)("A store on MinIO", () => {
         const bucket = await minio().createBucket();
         await openInChild(environment, {}, parseStoreUrl(`s3://${bucket}/a`));
       }
+    });
+
+    test("goes on with renewed credentials, with a session and without", async () => {
+      const bucket = await minio().createBucket();
+      await using folder = await temporaryFolder();
+      const { accessKeyId, secretAccessKey } = minio().s3;
+      const sessions = await Promise.all([temporaryCredentials(), temporaryCredentials()]);
+      const given = sessions.map((s3) => ({
+        AccessKeyId: s3.accessKeyId,
+        SecretAccessKey: s3.secretAccessKey,
+        SessionToken: s3.sessionToken,
+      }));
+      const file = join(folder.directory, "given");
+      await Bun.write(file, JSON.stringify([{ AccessKeyId: accessKeyId, SecretAccessKey: secretAccessKey }, ...given]));
+      const script = join(import.meta.dir, "../support/credential-process.ts");
+      const config = join(folder.directory, "config");
+      await Bun.write(
+        config,
+        `[profile used]\ncredential_process = "${process.execPath}" "${script}" 3000 "${file}"\n`,
+      );
+      await using child = new StoreChild({
+        AWS_ACCESS_KEY_ID: undefined,
+        AWS_SECRET_ACCESS_KEY: undefined,
+        AWS_SESSION_TOKEN: undefined,
+        AWS_CONFIG_FILE: config,
+        AWS_PROFILE: "used",
+      });
+      await child.open(parseStoreUrl(`s3://${bucket}/a`), {}, { endpoint: minio().endpoint });
+      const written: number[] = [];
+      await until("credentials have been asked for some times", async () => {
+        written.push(written.length);
+        await child.write([written.length - 1]);
+        return (await Bun.file(`${file}.asked`).text()).split("\n").length > 12;
+      });
+      expect(await child.keys()).toEqual(written);
+      await child.close();
     });
 
     test("takes its options before AWS_*, and what the environment holds for others not at all", async () => {

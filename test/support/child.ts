@@ -23,18 +23,18 @@ interface Asked {
 const script = join(import.meta.dir, "child-store.ts");
 
 export class StoreChild implements AsyncDisposable {
-  readonly #process: Bun.Subprocess<"pipe", "pipe", "inherit">;
+  readonly #process: Bun.Subprocess<"pipe", "pipe", "inherit" | "pipe">;
   readonly #asked = new Map<number, Asked>();
   #ids = 0;
   #acknowledged = 0;
   #waiting: { readonly count: number; readonly resolve: () => void } | undefined;
 
-  /** Without `environment` it has the parent's. */
-  constructor(environment?: Readonly<Record<string, string | undefined>>) {
+  /** Its environment is the parent's with `environment` over it. `stderr`: "pipe" for `errors` to have it. */
+  constructor(environment?: Readonly<Record<string, string | undefined>>, stderr: "inherit" | "pipe" = "inherit") {
     this.#process = Bun.spawn([process.execPath, script], {
       stdin: "pipe",
       stdout: "pipe",
-      stderr: "inherit",
+      stderr,
       env: { ...process.env, ...environment },
     });
     this.#read().catch(() => {});
@@ -83,6 +83,12 @@ export class StoreChild implements AsyncDisposable {
 
   async close(): Promise<void> {
     await this.ask({ kind: "close" });
+  }
+
+  /** All that it wrote to stderr; resolves when it has ended. */
+  async errors(): Promise<string> {
+    const { stderr } = this.#process;
+    return stderr instanceof ReadableStream ? await new Response(stderr).text() : "";
   }
 
   /** SIGSTOP: the process stands still, and its clocks go on. */

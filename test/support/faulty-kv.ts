@@ -11,17 +11,9 @@ import {
 } from "../../src/errors.ts";
 import type { KeyValueStore, KvCursor, KvOperation, KvRange, KvSnapshot, KvStats, KvStatus } from "../../src/kv/kv.ts";
 import { createMemoryStorage, type MemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
+import { seededRandom } from "./random.ts";
 
-/** A small generator of numbers in [0, 1): mulberry32 by T. Ettinger, public domain. */
-export function seededRandom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}
+export { seededRandom } from "./random.ts";
 
 export interface FaultRates {
   readonly failBefore: number;

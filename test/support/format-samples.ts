@@ -9,6 +9,7 @@ import {
   logEndKey,
   nameDirectoryKey,
   nameSegmentKey,
+  snapshotKey,
   storeHeaderKey,
   streamHeadKey,
   streamPageKey,
@@ -27,6 +28,7 @@ import {
   type LogEnd,
   type StoreHeader,
 } from "../../src/format/records.ts";
+import { encodeSnapshot, type Snapshot } from "../../src/format/snapshot.ts";
 import { encodeStreamHead, type StreamHead } from "../../src/format/stream-head.ts";
 
 export const recordedAtMs = 1_790_000_000_123;
@@ -136,6 +138,12 @@ export function compressibleStored(): readonly StoredEvent[] {
     position: 1_000 + index,
   }));
 }
+export const sampleSnapshot: Snapshot = {
+  streamVersion: 200,
+  position: 2 ** 33,
+  takenAtMs: recordedAtMs,
+  state: { status: "placed", skus: ["a", "é"] },
+};
 
 /** Everything, as hexadecimal text by name. */
 export function encodeSamples(): Record<string, string> {
@@ -162,6 +170,13 @@ export function encodeSamples(): Record<string, string> {
     postings: encodePostings(sampleKey, samplePostings.segment, samplePostings.positions),
     "time entry": encodeTimeEntry(sampleKey, 77),
     "commit record": encodeCommitRecord(sampleKey, sampleRecord),
+    "key: idempotency age without events": idempotencyAgeKey(29_833_333, 1_004, "pay-1"),
+    "key: snapshot": snapshotKey("order-é", "order", 2),
+    "commit record with a count": encodeCommitRecord(sampleKey, { ...sampleRecord, eventCount: 300 }),
+    snapshot: encodeSnapshot(sampleKey, sampleSnapshot, {
+      encoding: "json",
+      content: JSON.stringify(sampleSnapshot.state),
+    }),
     "idempotency age": encodeIdempotencyAge(sampleKey, ["pay-1", "pay-2"]),
   };
   return Object.fromEntries(Object.entries(bytes).map(([name, value]) => [name, Buffer.from(value).toString("hex")]));

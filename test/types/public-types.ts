@@ -5,10 +5,12 @@ import {
   type AppendResult,
   defineEvents,
   type EventStore,
+  type EventStoreReader,
   type EventStoreView,
   event,
   type NewEventOf,
   openEventStore,
+  openEventStoreReader,
   type RecordedEvent,
   type RecordedEventOf,
 } from "../../src/index.ts";
@@ -94,6 +96,18 @@ export async function typed(): Promise<void> {
 
   const news: NewEventOf<typeof order> = { type: "ItemAdded", data: { sku: "a" } };
   await store.commit({ appends: [{ streamName: "order-1", events: [news], expectedVersion: 1 }] });
+}
+
+export async function reader(): Promise<void> {
+  const replica = await openEventStoreReader({ url: "file:x", events: [order, cart] });
+  expectType<EventStoreReader<typeof order | typeof cart>>()(replica);
+  for await (const one of replica.readStream("order-1")) expectType<"OrderPlaced" | "ItemAdded">()(one.type);
+  for await (const one of replica.subscribe({ from: "end", filter: { types: ["CartOpened"] } })) isNotAny(one.data);
+  // @ts-expect-error a filter by a type that is not defined
+  replica.on({ types: ["Unheard"] }, () => {});
+  // @ts-expect-error a reader does not write
+  await replica.append("order-1", [], { expectedVersion: "any" });
+  await replica.waitForPosition(5, { timeoutMs: 100 });
 }
 
 export async function untyped(): Promise<void> {

@@ -191,6 +191,16 @@ describe("Opening", () => {
     "events that are no definitions": { url: "memory:", events: [{}] },
     "a linger below 0": { url: "memory:", commitLingerMs: -1 },
     "too long a linger": { url: "memory:", commitLingerMs: 60_000 },
+    "a linger that is no word": { url: "memory:", commitLingerMs: "adaptiv" },
+    "a linger of nothing": { url: "memory:", commitLingerMs: null },
+    "a storage profile that is none": { url: "memory:", storage: "cheap" },
+    "a cache that is no object": { url: "memory:", cache: "/tmp/cache" },
+    "a cache without a bound": { url: "memory:", cache: { folder: "/tmp/cache" } },
+    "a cache in a relative folder": { url: "memory:", cache: { folder: "cache", maxBytes: 2 ** 30 } },
+    "a cache with an option too many": {
+      url: "memory:",
+      cache: { folder: "/tmp/c", maxBytes: 2 ** 30, preload: true },
+    },
     "a time-out of 0": { url: "memory:", commitTimeoutMs: 0 },
     "an error handler that is none": { url: "memory:", onError: 1 },
   };

@@ -4,6 +4,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { type EventStore, OverloadedError, StorageUnavailableError, WriterFencedError } from "../../src/index.ts";
 import { queueBytesMax } from "../../src/log/commit-pipeline.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
+import { TurnedClock } from "../kv/stores.ts";
 import { collect, errorOf, until } from "../support/collect.ts";
 import { createGatedKv, type GatedKv } from "../support/gated-kv.ts";
 
@@ -61,6 +62,61 @@ test("A linger lets more commits share a group", async () => {
   await new Promise((resolve) => setTimeout(resolve, 3));
   await Promise.all([first, store.append("a-2", [event()], any)]);
   expect(gate.batches.length).toBe(1);
+  await store.close();
+});
+
+/** Keeps commits arriving during each flush, then lets some come just after one; answers how many groups the last of them took. */
+async function groupsOfLatecomers(commitLingerMs: 0 | "adaptive"): Promise<number> {
+  const clock = new TurnedClock();
+  const { gate, store } = await gated({ commitLingerMs, clock });
+  gate.shut();
+  const appends = [store.append("a-0", [event()], any)];
+  for (let round = 0; round < 10; round += 1) {
+    await until(() => gate.waiting() === 1);
+    for (let n = 0; n < 5; n += 1) appends.push(store.append(`a-${n}`, [event()], any));
+    clock.advance(200);
+    if (round < 9) gate.release();
+  }
+  const before = gate.batches.length;
+  gate.release();
+  await until(() => gate.batches.length > before);
+  // The next group would be cut by now, and stand at the gate, if nobody waited.
+  for (let turn = 0; turn < 3; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+  appends.push(store.append("a-6", [event()], any));
+  gate.open();
+  await Promise.all(appends);
+  await store.close();
+  return gate.batches.length - before - 1;
+}
+
+test("An adaptive linger waits where commits kept arriving, so that those just behind share the group", async () => {
+  expect(await groupsOfLatecomers(0)).toBe(2);
+  // A machine that stands still for longer than it waits makes a second group: then once more.
+  const tries: number[] = [];
+  while (tries.at(-1) !== 1 && tries.length < 5) tries.push(await groupsOfLatecomers("adaptive"));
+  expect(tries.at(-1)).toBe(1);
+});
+
+test("An adaptive linger does not wait for appenders that all wait for their answers", async () => {
+  const clock = new TurnedClock();
+  const { gate, store } = await gated({ commitLingerMs: "adaptive", clock });
+  gate.shut();
+  const rounds = 10;
+  const work = async (name: string): Promise<void> => {
+    for (let round = 0; round < rounds; round += 1) await store.append(name, [event()], any);
+  };
+  const working = Array.from({ length: 50 }, (_, worker) => work(`a-${worker}`));
+  await until(() => gate.waiting() === 1);
+  for (let round = 1; round < rounds; round += 1) {
+    clock.advance(200);
+    gate.release();
+    // Nobody else would come: the next group stands at the gate within a few turns, without a timer.
+    for (let turn = 0; turn < 10; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+    expect(gate.waiting()).toBe(1);
+  }
+  gate.open();
+  await Promise.all(working);
+  expect(store.stats().commits.groups).toBe(rounds);
   await store.close();
 });
 

@@ -174,6 +174,7 @@ test("Rows are bounded, and cannot touch what the log keeps", async () => {
   const wrong: Parameters<StoreCore["submit"]>[0][] = [
     { rows: many },
     { rows: { bytesMax: 3, compute: () => [put("row", "more than was said")] } },
+    { rows: { bytesMax: 999, rowsMax: 1, compute: () => [put("row", "1"), put("row", "2")] } },
     { rows: [{ kind: "delete", key: streamHeadKey("a-1") }] },
     { rows: { bytesMax: commitBytesMax + 1, compute: () => [] } },
   ];
@@ -287,4 +288,17 @@ test("What must be done before the store closes is done while commits are still 
   const again = await openWithCore(openMemoryKv(storage), {});
   expect(await textAt(again.core, "row")).toBe("last words");
   await again.store.close();
+});
+
+test("Many rows do not pile up in one group: each counts for the time that it takes", async () => {
+  const { gate, store, core } = await gated();
+  gate.shut();
+  const first = store.append("a-1", [{ type: "T", data: 0 }], { expectedVersion: "any" });
+  await until(() => gate.waiting() === 1);
+  const rows = Array.from({ length: 3_000 }, (_, index) => put(`${index}`, ""));
+  const commits = Array.from({ length: 6 }, () => core.submit({ rows }));
+  gate.open();
+  await Promise.all([first, ...commits]);
+  expect(gate.batches.slice(1).map((batch) => batch.length)).toEqual([6_000, 6_000, 6_000]);
+  await store.close();
 });

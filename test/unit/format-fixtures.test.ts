@@ -13,6 +13,7 @@ import {
   decodeStoreHeader,
   decodeTimeEntry,
 } from "../../src/format/records.ts";
+import { decodeSnapshot } from "../../src/format/snapshot.ts";
 import { decodeStreamHead } from "../../src/format/stream-head.ts";
 import { createMemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
@@ -32,6 +33,7 @@ import {
   sampleNameSegment,
   samplePostings,
   sampleRecord,
+  sampleSnapshot,
   sampleStored,
 } from "../support/format-samples.ts";
 
@@ -61,6 +63,8 @@ test("Today's code reads the bytes of format 1", () => {
   expect(decodePostings(samplePostings.segment, row("postings"))).toEqual(samplePostings.positions);
   expect(decodeTimeEntry(row("time entry"))).toBe(77);
   expect(decodeCommitRecord(row("commit record"))).toEqual(sampleRecord);
+  expect(decodeCommitRecord(row("commit record with a count"))).toEqual({ ...sampleRecord, eventCount: 300 });
+  expect(decodeSnapshot(row("snapshot"))).toEqual(sampleSnapshot);
   expect(decodeIdempotencyAge(row("idempotency age"))).toEqual(["pay-1", "pay-2"]);
 });
 

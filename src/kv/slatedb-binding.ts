@@ -1,0 +1,82 @@
+/**
+ * The sole importer of the engine's binding. What the adapters need of it stands here under names of ours; nothing here
+ * waits, retries or judges. A new version of the binding shows here first.
+ */
+
+import {
+  type Db,
+  DbBuilder,
+  type DbReader,
+  type DbSnapshot,
+  type DefaultMetricsRecorder,
+  type ReadOptions,
+  type ScanOptions,
+  Settings,
+} from "@slatedb/uniffi";
+import { InternalError } from "../errors.ts";
+import type { ScanPurpose } from "./kv.ts";
+import { sameSetting } from "./slatedb-settings.ts";
+
+export {
+  type Db as NativeDatabase,
+  type DbIterator as NativeIterator,
+  type DbReader as NativeReader,
+  DbReaderBuilder as NativeReaderBuilder,
+  type DbSnapshot as NativeSnapshot,
+  DefaultMetricsRecorder as NativeMetrics,
+  ObjectStore as NativeObjectStore,
+  WriteBatch as NativeBatch,
+} from "@slatedb/uniffi";
+
+/** Whatever rows can be read from. */
+export type NativeSource = Pick<Db | DbReader | DbSnapshot, "get_with_options" | "scan_with_options">;
+
+/** "Remote" hides rows that are in memory and not yet on the object store. */
+export const readOptions: ReadOptions = { durability_filter: "Remote", dirty: false, cache_blocks: true };
+
+export const scanOptions: Readonly<Record<ScanPurpose, ScanOptions>> = {
+  replay: {
+    ...readOptions,
+    cache_blocks: false,
+    read_ahead_bytes: 1024 * 1024,
+    max_fetch_tasks: 4,
+    order: "Ascending",
+  },
+  lookup: { ...readOptions, cache_blocks: true, read_ahead_bytes: 1, max_fetch_tasks: 1, order: "Ascending" },
+};
+
+function settingAt(settings: unknown, path: string): unknown {
+  return path
+    .split(".")
+    .reduce<unknown>((at, key) => (typeof at === "object" && at !== null ? Reflect.get(at, key) : undefined), settings);
+}
+
+/** The default settings with `wanted` put over them, by dotted path; throws where the engine did not take one. */
+export function nativeSettings(wanted: Readonly<Record<string, unknown>>): Settings {
+  const settings = Settings.default();
+  const before: unknown = JSON.parse(settings.to_json_string());
+  for (const [path, value] of Object.entries(wanted)) settings.set(path, JSON.stringify(value));
+  const after: unknown = JSON.parse(settings.to_json_string());
+  for (const [path, value] of Object.entries(wanted)) {
+    const found = settingAt(after, path);
+    // Some settings are left out where they are null: then it was there before, and is gone.
+    const removed = value === null && found === undefined && settingAt(before, path) !== undefined;
+    if (!removed && !sameSetting(value, found)) throw new InternalError(`The engine did not take the setting ${path}`);
+  }
+  return settings;
+}
+
+/** A builder of a database for writing. */
+export function databaseBuilder(
+  path: string,
+  store: ConstructorParameters<typeof DbBuilder>[1],
+  settings: Readonly<Record<string, unknown>>,
+  metrics: DefaultMetricsRecorder,
+): DbBuilder {
+  const builder = new DbBuilder(path, store);
+  builder.with_settings(nativeSettings(settings));
+  // The engine asks it for counters while it is built, and counts in native code from then on.
+  builder.with_metrics_recorder(metrics);
+  builder.with_sst_block_size("Block16Kib");
+  return builder;
+}

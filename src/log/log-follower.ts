@@ -1,0 +1,120 @@
+/**
+ * Follows a log that somebody else writes: where it ends, and its newest events in memory, as the writer has them. It goes
+ * from one end that the writer has stored to the next, which are ends of commit groups, so nobody sees a part of a commit;
+ * and it moves only once the events are there, so nobody passes over one.
+ */
+
+import { StorageCorruptError, StoreNotFoundError } from "../errors.ts";
+import { everyKey, indexSegmentSize, logEndKey, storeHeaderKey } from "../format/key-families.ts";
+import { decodeLogEnd, decodeStoreHeader, emptyLogEnd, type LogEnd } from "../format/records.ts";
+import type { KvReader } from "../kv/kv.ts";
+import { LogReader } from "./log-reader.ts";
+import { RecentLog, recentFromStored, recentSegmentsMin } from "./recent-log.ts";
+
+/** Whoever is further behind does not go through all that it missed: it starts over from what the index does not hold. */
+const followEventsMax = recentSegmentsMin * indexSegmentSize;
+
+interface Found {
+  readonly storeId: string;
+  readonly end: LogEnd;
+}
+
+/** What a store says of itself, or `undefined` where there is nothing yet. */
+async function look(kv: KvReader): Promise<Found | undefined> {
+  const [header, end] = await kv.getMany([storeHeaderKey, logEndKey]);
+  if (header === undefined) return undefined;
+  const { storeId } = decodeStoreHeader(header);
+  // Both are written at once, so a header that was read before its store's end is one of a moment ago.
+  return { storeId, end: end === undefined ? emptyLogEnd : decodeLogEnd(end) };
+}
+
+export class LogFollower {
+  readonly recent: RecentLog = new RecentLog(0);
+  readonly #kv: KvReader;
+  readonly #storeId: string;
+  #end: LogEnd = emptyLogEnd;
+  #reached = 0;
+  #advancing: Promise<boolean> | undefined;
+
+  private constructor(kv: KvReader, storeId: string) {
+    this.#kv = kv;
+    this.#storeId = storeId;
+  }
+
+  /** Throws `store-not-found` for an empty database, `storage-corrupt` for one that is no store of this format. */
+  static async open(kv: KvReader, url: string): Promise<LogFollower> {
+    const found = await look(kv);
+    if (found === undefined) {
+      const cursor = await kv.scan(everyKey, "lookup");
+      const [row] = await cursor.next(1);
+      cursor.close();
+      if (row === undefined) throw new StoreNotFoundError(url);
+      throw new StorageCorruptError(`There is a database that is no store of Strata: ${url}`);
+    }
+    const follower = new LogFollower(kv, found.storeId);
+    await follower.#startOver(found.end);
+    return follower;
+  }
+
+  /** The end of the log as far as it has been followed. */
+  get end(): LogEnd {
+    return this.#end;
+  }
+
+  /** The furthest end that was ever seen, whether it has been followed or not. */
+  get reached(): number {
+    return this.#reached;
+  }
+
+  /** Where the log ends for another reader. Throws `storage-corrupt` where that reads another store. */
+  async measure(kv: KvReader): Promise<number> {
+    return (await this.#endOf(kv)).lastPosition;
+  }
+
+  /** Looks where the log ends now and goes there; whether it has moved. One at a time: later callers get the same answer. */
+  advance(): Promise<boolean> {
+    this.#advancing ??= this.#advance().finally(() => {
+      this.#advancing = undefined;
+    });
+    return this.#advancing;
+  }
+
+  async #endOf(kv: KvReader): Promise<LogEnd> {
+    const found = await look(kv);
+    if (found?.storeId === this.#storeId) return found.end;
+    throw new StorageCorruptError("There is another store now in the place of the one that was opened");
+  }
+
+  async #advance(): Promise<boolean> {
+    const end = await this.#endOf(this.#kv);
+    const from = this.#end;
+    if (end.lastPosition < from.lastPosition || end.indexedTo < from.indexedTo) {
+      throw new StorageCorruptError(`The log went back from position ${from.lastPosition} to ${end.lastPosition}`);
+    }
+    this.#reached = Math.max(this.#reached, end.lastPosition);
+    if (end.lastPosition - this.recent.lastPosition > followEventsMax) await this.#startOver(end);
+    else await this.#follow(end);
+    return end.lastPosition > from.lastPosition;
+  }
+
+  /** What is added is not seen by anybody until the end moves; what is forgotten is indexed as of then. */
+  async #follow(end: LogEnd): Promise<void> {
+    const { indexedTo } = this.#end;
+    for await (const events of new LogReader(this.#kv).forwards(this.recent.lastPosition + 1, end.lastPosition)) {
+      this.recent.add(events.map(recentFromStored), indexedTo);
+    }
+    this.recent.add([], end.indexedTo);
+    this.#end = end;
+  }
+
+  async #startOver(end: LogEnd): Promise<void> {
+    const recent = new RecentLog(end.indexedTo);
+    for await (const events of new LogReader(this.#kv).forwards(end.indexedTo + 1, end.lastPosition)) {
+      recent.add(events.map(recentFromStored), end.indexedTo);
+    }
+    // Both at once, with nothing in between: readers rely on memory beginning where the index ends.
+    this.recent.takeOver(recent);
+    this.#end = end;
+    this.#reached = Math.max(this.#reached, end.lastPosition);
+  }
+}
