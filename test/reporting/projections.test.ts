@@ -107,6 +107,34 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))("A projec
       });
     });
 
+    test("may handle events of all types, or those of some categories", async () => {
+      await using store = await openOrders();
+      await using untyped = await openEventStore({ url: "memory:" });
+      await using database = await kind.create();
+      const audit = defineSqlProjection("audit", {
+        version: 1,
+        database: database.url,
+        create: (sql, { table }) => sql`create table ${table("audit")} (position bigint primary key, type text)`,
+        on: { OrderPlaced: (e, _sql, { insert }) => insert("audit", { position: e.position, type: "placed" }) },
+        onAny: (e, _sql, { insert }) => insert("audit", { position: e.position, type: e.type }),
+      });
+      let last = await place(store, 10);
+      await using running = runSqlProjections(store, [audit]);
+      await running.waitFor("audit", last);
+      const rows = await database.sql`select type, count(*) as count from audit group by type order by type`;
+      expect([...rows].map((row) => [row.type, Number(row.count)])).toEqual([
+        ["OrderPaid", 10],
+        ["placed", 10],
+      ]);
+      // An event of that type in another category is another event.
+      const placed = { type: "OrderPlaced", data: { customer: "x", total: 1 } };
+      await untyped.append("order-1", [placed], { expectedVersion: "any" });
+      ({ position: last } = await untyped.append("offer-1", [placed], { expectedVersion: "any" }));
+      await using second = runSqlProjections(untyped, [totals(database.url)]);
+      await second.waitFor("totals", last);
+      expect(await readLines(database.sql)).toEqual([1]);
+    });
+
     test("writes collected rows before the next statement, whatever their columns are", async () => {
       await using store = await openOrders();
       await using database = await kind.create();
