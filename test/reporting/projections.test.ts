@@ -3,9 +3,10 @@
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { SQL } from "bun";
 import { defineSqlProjection, type EventStore, openEventStore, runSqlProjections } from "../../src/index.ts";
-import { collect, errorOf, until } from "../support/collect.ts";
+import { collect, errorOf } from "../support/collect.ts";
 import {
   databaseKinds,
+  eventually,
   foldTotals,
   order,
   readLines,
@@ -101,7 +102,7 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))("A projec
       await running.waitFor("rare", last);
       expect(await readLines(database.sql, "rare")).toEqual([201]);
       // What was passed over is saved in an idle moment.
-      await until(async () => {
+      await eventually(async () => {
         const [row] = await database.sql`select position from strata_projections where name = 'rare'`;
         return Number(row?.position) === last;
       });
@@ -276,7 +277,7 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))("A projec
       await place(store, 20);
       await using running = runSqlProjections(store, [totals(database.url, { batchEvents: 10 })]);
       running.pause("totals");
-      await until(() => running.projections()[0]?.state === "paused");
+      await eventually(() => running.projections()[0]?.state === "paused");
       const last = await place(store, 200);
       expect((await errorOf(running.waitFor("totals", last))).code).toBe("overloaded");
       running.resume("totals");
@@ -311,7 +312,7 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))("A projec
       await using first = runSqlProjections(store, [twice]);
       await first.waitFor("totals", 2);
       await using running = runSqlProjections(store, [loose, none, other], { onError: () => {} });
-      await until(() => running.projections().every((one) => one.state === "failed"));
+      await eventually(() => running.projections().every((one) => one.state === "failed"));
       const messages = running.projections().map((one) => one.lastError?.message);
       expect(messages[0]).toContain('made "loose" without context.table');
       expect(messages[1]).toContain("names no table");
