@@ -112,7 +112,7 @@ describe("the benches at smoke size", () => {
     expectRowsOfAll(report);
     expect(report).toMatchObject({ urlKind: "memory", source: { kind: "generated" } });
     for (const { name, question } of scenarios) expect(out).toContain(`${name}: ${question}`);
-  });
+  }, 180_000);
 
   test("run only the scenarios that are named, and remove the temporary folder", async () => {
     let url = "";

@@ -41,6 +41,7 @@ describe("The README", () => {
     /heard[\s\S]*amount: 5/,
     /orders: 1[\s\S]*BillSent[\s\S]*mailed order-1 true\n$/,
     /^Placed 1\n$/,
+    /customer: "kim"[\s\S]*total: 20/,
     /^invalid-event data.quantity\n$/,
     /^a writes\nb writes\n$/,
     /^\d+ OrderPlaced \[\n?[\s\S]*\]\n$/,
