@@ -152,6 +152,27 @@ export type { ParkedEvent, ReplayResult } from "./processors/parking.ts";
 export type { ProcessingOptions } from "./processors/processing.ts";
 export type { ProcessorKind } from "./processors/processor.ts";
 export type { RetryPolicy } from "./processors/retries.ts";
+// Reporting databases
+export {
+  defineSqlProjection,
+  type ReportingDatabaseOption,
+  type SqlCreateContext,
+  type SqlHandler,
+  type SqlHandlerContext,
+  type SqlName,
+  type SqlProjection,
+  type SqlProjectionOptions,
+} from "./reporting/define-sql-projection.ts";
+export type { ProjectionSource } from "./reporting/log-feed.ts";
+export type { ParkedSqlEvent } from "./reporting/projection-registry.ts";
+export {
+  type RunSqlProjectionsOptions,
+  runSqlProjections,
+  type SqlProjections,
+  type SqlWaitOptions,
+} from "./reporting/run-sql-projections.ts";
+export type { SqlProjectionInfo, SqlProjectionState, SqlRebuildProgress } from "./reporting/sql-projection-runner.ts";
+export type { SqlProjectionError } from "./reporting/sql-track.ts";
 export type { Clock } from "./runtime/clock.ts";
 export type { IdSource } from "./runtime/ids.ts";
 export type { Random } from "./runtime/random.ts";

@@ -40,14 +40,15 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   subscriptions: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log"],
   decider: ["errors.ts", "vocabulary", "runtime", "format", "schema", "log"],
   processors: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "subscriptions", "decider"],
+  reporting: ["errors.ts", "vocabulary", "runtime", "schema", "log", "processors"],
   store: [
     ...["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "subscriptions", "decider"],
-    "processors",
+    ...["processors", "reporting"],
   ],
   partitions: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "decider", "processors", "store"],
   "index.ts": [
     ...["errors.ts", "vocabulary", "runtime", "kv", "schema", "log", "subscriptions", "decider", "processors"],
-    ...["store", "partitions"],
+    ...["reporting", "store", "partitions"],
   ],
   testing: ["index.ts", "errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "decider", "store"],
   cli: ["index.ts", "errors.ts", "vocabulary", "runtime", "kv", "format", "schema"],

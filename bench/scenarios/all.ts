@@ -10,8 +10,11 @@ import { linger } from "./linger.ts";
 import { memory } from "./memory.ts";
 import { partitions } from "./partitions.ts";
 import { payloadEncoding } from "./payload-encoding.ts";
+import { peers } from "./peers.ts";
+import { projections } from "./projections.ts";
 import { replay } from "./replay.ts";
 import { replicaLag } from "./replica-lag.ts";
+import { sqlProjections } from "./sql-projections.ts";
 import { subscribeLag } from "./subscribe-lag.ts";
 import { takeover } from "./takeover.ts";
 
@@ -22,6 +25,8 @@ export const scenarios: readonly Scenario[] = [
   importEvents,
   replay,
   subscribeLag,
+  sqlProjections,
+  projections,
   replicaLag,
   coldOpen,
   takeover,
@@ -29,4 +34,5 @@ export const scenarios: readonly Scenario[] = [
   linger,
   memory,
   payloadEncoding,
+  peers,
 ];

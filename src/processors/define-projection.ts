@@ -64,6 +64,11 @@ export interface ProjectionOptions<
     readonly [Name in Index]: (document: NoInfer<Document>, key: string) => string | readonly string[] | undefined;
   };
   readonly on: EventHandlers<Definitions, [docs: DocumentChanges<NoInfer<Document>>], unknown>;
+  /** For events of all types that `on` has no function for. Left out, they are passed over. */
+  readonly onAny?: (
+    event: HandledEvent<Definitions, EventTypeOf<Definitions>>,
+    docs: DocumentChanges<NoInfer<Document>>,
+  ) => unknown;
   /**
    * What an async projection does about an event that its handler throws at, again and again: `"stop"`, so that nothing is
    * skipped (`failed`, until `resumeProcessor` or a mended version), or `"park"` it and go on. Default: `"stop"`.
@@ -92,12 +97,13 @@ export interface AnyProjection {
   readonly key: ((event: RecordedEvent) => unknown) | undefined;
   readonly indexes: Readonly<Record<string, (document: unknown, key: string) => unknown>>;
   readonly on: Readonly<Record<string, (event: RecordedEvent, docs: DocumentChanges<unknown>) => unknown>>;
+  readonly onAny: ((event: RecordedEvent, docs: DocumentChanges<unknown>) => unknown) | undefined;
   readonly onFailure: "stop" | "park";
   readonly retries: CheckedRetries;
 }
 
 const optionNames = [
-  ...["version", "mode", "events", "filter", "document", "key", "indexes", "on"],
+  ...["version", "mode", "events", "filter", "document", "key", "indexes", "on", "onAny"],
   ...["onFailure", "retries"],
 ];
 const modes: readonly unknown[] = ["async", "inline", "live"];
@@ -120,16 +126,18 @@ export function defineProjection<
     throw new InvalidArgumentError("onFailure", `must be "stop" or "park", not ${printable(given.onFailure)}`);
   const events = checkEvents(given.events);
   const on = checkFunctions(given.on, "on");
+  const onAny = checkFunction(given.onAny, "onAny");
   const checked = {
     name,
     version: checkVersion(given.version),
     mode: options.mode,
     events,
-    filter: narrowed(given.filter, Object.keys(on), events),
+    filter: narrowed(given.filter, onAny === undefined ? Object.keys(on) : undefined, events),
     document: checkSchema(given.document, "document"),
     key: checkFunction(given.key, "key"),
     indexes: checkFunctions(given.indexes ?? {}, "indexes"),
     on,
+    onAny,
     onFailure: options.onFailure ?? "stop",
     retries: checkRetries(given.retries),
   };
@@ -180,20 +188,23 @@ export function checkFunctions(map: unknown, argument: string): Readonly<Record<
   return { ...map } as Readonly<Record<string, AnyFunction>>;
 }
 
-/** The events that are handled, as a filter: those of the user's that have a handler. */
+/**
+ * The events that are handled, as a filter: those of the user's that are of one of `types`, where only these are handled. A
+ * clause of the user's without categories is about those of the events.
+ */
 export function narrowed(
   filter: unknown,
-  types: readonly string[],
+  types: readonly string[] | undefined,
   events: readonly EventDefinitions[],
 ): CheckedFilter {
-  const own: FilterClause =
-    events.length === 0 ? { types } : { types, categories: events.map(({ category }) => category) };
-  const checked = checkFilter(filter);
-  const clauses = checked ?? [own];
+  const own: FilterClause = events.length === 0 ? {} : { categories: events.map(({ category }) => category) };
+  const clauses = checkFilter(filter) ?? [own];
   return checkFilter(
     clauses.flatMap((clause): FilterClause[] => {
+      const within = { ...own, ...clause };
+      if (types === undefined) return [within];
       const handled = clause.types === undefined ? types : clause.types.filter((type) => types.includes(type));
-      return handled.length === 0 ? [] : [{ ...clause, types: handled }];
+      return handled.length === 0 ? [] : [{ ...within, types: handled }];
     }),
   );
 }

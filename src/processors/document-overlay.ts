@@ -216,8 +216,8 @@ export class DocumentOverlay {
   }
 
   #run(event: RecordedEvent): void {
-    const { name, on, key } = this.#projection;
-    const handler = Object.hasOwn(on, event.type) ? on[event.type] : undefined;
+    const { name, on, onAny, key } = this.#projection;
+    const handler = Object.hasOwn(on, event.type) ? on[event.type] : onAny;
     if (handler === undefined) return;
     this.#eventKey = key === undefined ? undefined : this.#keyOf(event, key);
     let result: unknown;

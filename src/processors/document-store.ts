@@ -20,7 +20,7 @@ import type { AnyProjection } from "./define-projection.ts";
 import { absentDocument, DocumentOverlay, type LoadedDocument } from "./document-overlay.ts";
 
 /** The most documents, and bytes of them as they are stored, in the cache of one generation. */
-export const cachedDocumentsMax = 10_000;
+export const cachedDocumentsMax = 50_000;
 export const cachedBytesMax: number = 8 * 1024 * 1024;
 /** How many documents are read at once. */
 const readAtOnce = 1_000;

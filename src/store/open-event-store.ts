@@ -152,8 +152,7 @@ async function assemble<Definitions extends EventDefinitions>(
     onError: settings.onError,
   });
   const deciders = new Deciders(core);
-  const processing = new Processing(core, settings.processing, (...given) => deciders.execute(...given));
-  await processing.start();
+  const processing = await startProcessing(core, settings, deciders, closeHooks);
   const { onFenced, onError } = settings;
   const onStopped = (): void => subscriptions.notify();
   const watch: FencingWatch = new FencingWatch({ status, lease, onFenced, onError, onStopped });
@@ -163,6 +162,23 @@ async function assemble<Definitions extends EventDefinitions>(
     ...{ deciders, processing, lease, watch },
   };
   return { store: face<Definitions>(parts), core };
+}
+
+/** Where that fails, what processors have taken besides the store is given back. */
+async function startProcessing(
+  core: StoreCore,
+  settings: Settings,
+  deciders: Deciders,
+  closeHooks: CoreParts["closeHooks"],
+): Promise<Processing> {
+  try {
+    const processing = new Processing(core, settings.processing, (...given) => deciders.execute(...given));
+    await processing.start();
+    return processing;
+  } catch (error) {
+    for (const hook of closeHooks.toReversed()) await Promise.try(hook).catch(core.warn);
+    throw error;
+  }
 }
 
 interface Parts {

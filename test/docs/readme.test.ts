@@ -40,6 +40,7 @@ describe("The README", () => {
     /^3 [\s\S]*n: 5[\s\S]*2 [\s\S]*n: 3[\s\S]*3\n1 2\n$/,
     /heard[\s\S]*amount: 5/,
     /^Placed 1\n$/,
+    /customer: "kim"[\s\S]*total: 20/,
     /^invalid-event data.quantity\n$/,
     /^a writes\nb writes\n$/,
     /^\d+ OrderPlaced \[\n?[\s\S]*\]\n$/,

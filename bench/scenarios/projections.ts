@@ -1,0 +1,131 @@
+/** Read models: how fast documents follow the log, behind it and in its commits, are rebuilt, and what idle processors cost. */
+
+import * as v from "valibot";
+import {
+  defineProjection,
+  defineReactor,
+  openEventStore,
+  type Projection,
+  type ProjectionMode,
+} from "../../src/index.ts";
+import { checkEqual, type Row, type Scenario, type ScenarioContext } from "../harness/scenario.ts";
+import { importInto } from "../harness/strata-target.ts";
+
+export interface ProjectionsSettings {
+  readonly events: number;
+  /** How many events are appended one by one beside idle reactors, and how many of these there are. */
+  readonly singleAppends: number;
+  readonly idle: number;
+}
+
+/** A document for each stream: how many events it has, and the type of the newest. */
+function streamsProjection(mode: ProjectionMode): Projection<{ events: number; newest: string }> {
+  return defineProjection("streams", {
+    version: 1,
+    mode,
+    document: v.object({ events: v.number(), newest: v.string() }),
+    on: {},
+    onAny: (event, docs) =>
+      docs.update(event.streamName, (d) => ({ events: (d?.events ?? 0) + 1, newest: event.type })),
+  });
+}
+
+type Context = ScenarioContext<ProjectionsSettings>;
+
+async function countOf(documents: AsyncIterable<readonly [string, { readonly events: number }]>): Promise<number> {
+  let events = 0;
+  for await (const [, document] of documents) events += document.events;
+  return events;
+}
+
+function rowOf(what: string, events: number, startedMs: number, { memory }: Context): Row {
+  const perSecond = (events * 1_000) / (performance.now() - startedMs);
+  return { parameters: { what }, n: events, perSecond, rssMaxMb: memory.maxSinceSettledMb() };
+}
+
+/** Events that are there already, and then the same once more beside what serves. */
+async function catchUpAndRebuild(context: Context): Promise<readonly Row[]> {
+  const { settings, source, memory } = context;
+  const url = context.freshUrl("behind");
+  let events = 0;
+  {
+    await using store = await openEventStore({ url });
+    events = await importInto(store, source.batches(settings.events), () => {});
+  }
+  await memory.settle();
+  const projection = streamsProjection("async");
+  await using store = await openEventStore({ url, projections: [projection] });
+  const caughtUpMs = performance.now();
+  await store.waitFor("streams", events, { timeoutMs: 600_000 });
+  const caughtUp = rowOf("documents behind, catching up", events, caughtUpMs, context);
+  checkEqual(await countOf(store.documents(projection).list()), events, "events counted in documents");
+  const rebuiltMs = performance.now();
+  await store.rebuild("streams");
+  const rebuilt = rowOf("documents, rebuilt beside those that serve", events, rebuiltMs, context);
+  checkEqual(await countOf(store.documents(projection).list()), events, "events counted in rebuilt documents");
+  return [caughtUp, rebuilt];
+}
+
+async function whileImporting(context: Context, mode: "none" | ProjectionMode): Promise<Row> {
+  const { settings, source, memory } = context;
+  await memory.settle();
+  const projection = streamsProjection(mode === "none" ? "async" : mode);
+  const projections = mode === "none" ? [] : [projection];
+  await using store = await openEventStore({ url: context.freshUrl(mode), projections });
+  const startedMs = performance.now();
+  const events = await importInto(store, source.batches(settings.events), () => {});
+  if (mode === "async") await store.waitFor("streams", events, { timeoutMs: 600_000 });
+  const row = rowOf(`import, documents: ${mode}`, events, startedMs, context);
+  if (mode !== "none")
+    checkEqual(await countOf(store.documents(projection).list()), events, "events counted in documents");
+  return row;
+}
+
+async function besideIdle(context: Context, idle: number): Promise<Row> {
+  const { settings, memory } = context;
+  await memory.settle();
+  let woken = 0;
+  const reactors = Array.from({ length: idle }, (_, index) =>
+    defineReactor(`idle-${index}`, {
+      mode: "async",
+      on: {
+        [`Never${index}`]: () => {
+          woken += 1;
+        },
+      },
+    }),
+  );
+  await using store = await openEventStore({ url: context.freshUrl(`idle-${idle}`), reactors });
+  const startedMs = performance.now();
+  const workers = 16;
+  const work = async (worker: number): Promise<void> => {
+    for (let n = worker; n < settings.singleAppends; n += workers)
+      await store.append(`single-${n}`, [{ type: "Happened", data: { n } }], { expectedVersion: "no-stream" });
+  };
+  await Promise.all(Array.from({ length: workers }, (_, worker) => work(worker)));
+  const row = rowOf(`single appends beside ${idle} idle reactors`, settings.singleAppends, startedMs, context);
+  checkEqual(woken, 0, "idle reactors that were woken");
+  return row;
+}
+
+async function run(context: Context): Promise<readonly Row[]> {
+  const rows = [...(await catchUpAndRebuild(context))];
+  for (const mode of ["none", "async", "inline"] as const) {
+    context.progress(`import, documents: ${mode}`);
+    rows.push(await whileImporting(context, mode));
+  }
+  for (const idle of [0, context.settings.idle]) rows.push(await besideIdle(context, idle));
+  return rows;
+}
+
+export const projections: Scenario<ProjectionsSettings> = {
+  name: "projections",
+  question:
+    "How many events a second become documents, behind the log, in its commits and anew; and what do idle ones cost?",
+  sizes: {
+    smoke: { events: 2_000, singleAppends: 200, idle: 20 },
+    quick: { events: 50_000, singleAppends: 5_000, idle: 100 },
+    full: { events: 262_200, singleAppends: 20_000, idle: 100 },
+  },
+  run,
+};
