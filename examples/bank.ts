@@ -151,7 +151,7 @@ async function attempt(what: string, work: Promise<unknown>): Promise<void> {
 
 const people = ["ann", "bob", "cem", "dee"];
 
-/** A teller moves random amounts. Many tellers disturb each other; whoever has lost too often simply asks again. */
+/** A teller moves random amounts. Tellers disturb each other; whose transfer has lost ten times over thinks of another one. */
 async function teller(bank: Bank, transfers: number, tally: { moved: number; refused: number }): Promise<void> {
   const anybody = (): string => people[Math.floor(Math.random() * people.length)] ?? "ann";
   for (let done = 0; done < transfers; ) {
