@@ -183,7 +183,10 @@ for (const name of people) {
   await bank.execute(accounts, name, { type: "Deposit", data: { amount: 10_000 } });
 }
 await attempt("Open another account by the name of ann", openAccount(bank, crypto.randomUUID(), "ann"));
-say("Everybody has brought 100.00 EUR:");
+const claims = Array.from({ length: 10 }, () => openAccount(bank, crypto.randomUUID(), "zoe"));
+const taken = (await Promise.allSettled(claims)).filter(({ status }) => status === "fulfilled").length;
+say(`10 people want the name of zoe at once: ${taken} of them got it`);
+say("\nAnn, Bob, Cem and Dee have brought 100.00 EUR each:");
 const brought = await statement(bank);
 
 const key = crypto.randomUUID();
