@@ -58,10 +58,10 @@ export async function applySteps(
   const pipeline = new Pipeline();
   for (const { position, events } of steps) {
     for (const event of events) {
-      const { filter, on } = projection;
+      const { filter, on, onAny } = projection;
       const shape = { type: event.type, category: categoryOf(event.streamName), tags: event.tags };
-      const handler = matches(filter, shape) && Object.hasOwn(on, event.type) ? on[event.type] : undefined;
-      if (handler === undefined) continue;
+      const handler = Object.hasOwn(on, event.type) ? on[event.type] : onAny;
+      if (handler === undefined || !matches(filter, shape)) continue;
       try {
         const result = handler(event, session.sql, session.context);
         if (isQuery(result)) pipeline.add(position, result.execute());

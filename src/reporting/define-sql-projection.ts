@@ -6,11 +6,11 @@
 import type { SQL, TransactionSQL } from "bun";
 import { InvalidArgumentError, printable } from "../errors.ts";
 import { checkInteger, checkOptions } from "../log/arguments.ts";
-import type { EventHandlers } from "../processors/define-projection.ts";
+import { checkEvents, type EventHandlers, type HandledEvent, narrowed } from "../processors/define-projection.ts";
 import { createProcessor, type ProcessorDefinition } from "../processors/definition.ts";
 import { type CheckedRetries, checkRetries, type RetryPolicy } from "../processors/retries.ts";
 import type { EventDefinitions, EventTypeOf } from "../schema/define-events.ts";
-import { type CheckedFilter, checkFilter, type EventFilter, namesOf } from "../vocabulary/filter.ts";
+import type { CheckedFilter, EventFilter } from "../vocabulary/filter.ts";
 import { checkName } from "../vocabulary/names.ts";
 import { SqlProcessor } from "./sql-processor.ts";
 
@@ -50,14 +50,16 @@ export interface SqlProjectionOptions<Definitions extends EventDefinitions = nev
   /** An integer from 1. A higher one builds new tables beside the old ones; a lower one is refused by the database. */
   readonly version: number;
   readonly database: ReportingDatabaseOption;
-  /** For the types of the handlers' events, and nothing else. */
+  /** The events that it is about, for their types: those of these categories. Left out, handlers take events of any data. */
   readonly events?: readonly Definitions[];
-  /** Which events it wants. Default: those of the types in `on`, which a clause without types is narrowed to as well. */
+  /** Which events it sees, of those that there are functions for. Default: all of them. */
   readonly filter?: EventFilter<NoInfer<EventTypeOf<Definitions>>>;
   /** Makes the tables of a build, each named by `context.table(...)`. Runs in one transaction with the first checkpoint. */
   readonly create: (sql: TransactionSQL, context: SqlCreateContext) => unknown;
   /** One function for each type of event that matters: a `SqlHandler`. */
   readonly on: EventHandlers<Definitions, [sql: TransactionSQL, context: SqlHandlerContext], unknown>;
+  /** For events of all types that `on` has no function for. Left out, they are passed over. */
+  readonly onAny?: SqlHandler<HandledEvent<Definitions, EventTypeOf<Definitions>>>;
   /** Removes what `create` made besides tables and their indexes (those go by themselves), when a build is given up. */
   readonly drop?: (sql: TransactionSQL, context: SqlCreateContext) => unknown;
   /**
@@ -78,6 +80,7 @@ export interface SqlProjection extends ProcessorDefinition {
   readonly filter: CheckedFilter;
   readonly create: (sql: TransactionSQL, context: SqlCreateContext) => unknown;
   readonly on: Readonly<Record<string, SqlHandler<unknown>>>;
+  readonly onAny: SqlHandler<unknown> | undefined;
   readonly drop: ((sql: TransactionSQL, context: SqlCreateContext) => unknown) | undefined;
   readonly onFailure: "stop" | "park";
   readonly retries: CheckedRetries;
@@ -87,7 +90,19 @@ export interface SqlProjection extends ProcessorDefinition {
 export const batchEventsDefault = 1_000;
 const batchEventsMax = 10_000;
 const optionNames = [
-  ...["version", "database", "events", "filter", "create", "on", "drop", "onFailure", "retries", "batchEvents"],
+  ...[
+    "version",
+    "database",
+    "events",
+    "filter",
+    "create",
+    "on",
+    "onAny",
+    "drop",
+    "onFailure",
+    "retries",
+    "batchEvents",
+  ],
 ] as const;
 const made = new WeakSet<object>();
 
@@ -106,7 +121,9 @@ export function defineSqlProjection<const Definitions extends EventDefinitions =
   checkDatabase(database);
   checkFunction(create, "create");
   if (drop !== undefined) checkFunction(drop, "drop");
-  const on = checkHandlers(options.on);
+  const on = checkHandlers(options.on, options.onAny !== undefined);
+  if (options.onAny !== undefined) checkFunction(options.onAny, "onAny");
+  const onAny = options.onAny as SqlHandler<unknown> | undefined;
   if (onFailure !== undefined && onFailure !== "stop" && onFailure !== "park")
     throw new InvalidArgumentError("onFailure", `must be "stop" or "park", not ${printable(onFailure)}`);
   const projection: SqlProjection = {
@@ -114,9 +131,10 @@ export function defineSqlProjection<const Definitions extends EventDefinitions =
     name,
     version,
     database,
-    filter: narrowed(checkFilter(options.filter), Object.keys(on)),
+    filter: narrowed(options.filter, onAny === undefined ? Object.keys(on) : undefined, checkEvents(options.events)),
     create,
     on,
+    onAny,
     drop,
     onFailure: onFailure ?? "stop",
     retries: checkRetries(options.retries),
@@ -158,31 +176,18 @@ function checkFunction(value: unknown, argument: string): void {
   throw new InvalidArgumentError(argument, `must be a function, not ${printable(value)}`);
 }
 
-function checkHandlers(on: unknown): Readonly<Record<string, SqlHandler<unknown>>> {
+function checkHandlers(on: unknown, mayBeEmpty: boolean): Readonly<Record<string, SqlHandler<unknown>>> {
   if (typeof on !== "object" || on === null)
     throw new InvalidArgumentError("on", `must be an object of functions, not ${printable(on)}`);
   const entries = Object.entries(on);
-  if (entries.length === 0) throw new InvalidArgumentError("on", "must have a function for at least one type of event");
+  if (entries.length === 0 && !mayBeEmpty)
+    throw new InvalidArgumentError("on", "must have a function for at least one type of event");
   for (const [type, handler] of entries) {
     checkName(type, `on.${type}`);
     checkFunction(handler, `on.${type}`);
   }
   return Object.fromEntries(entries);
 }
-
-/** No clause asks for types that nobody handles, so that the index can answer. */
-function narrowed(filter: CheckedFilter, types: readonly string[]): CheckedFilter {
-  const clauses = (filter ?? [{}]).map((clause) => ({ ...clause, types: clause.types ?? types }));
-  const foreign = clauses.flatMap((clause) => clause.types).find((type) => !types.includes(type));
-  if (foreign !== undefined)
-    throw new InvalidArgumentError("filter", `asks for a type that "on" does not handle: ${printable(foreign)}`);
-  const names = namesOf(clauses).length;
-  // A filter of too many names is no filter: the handlers' types decide, event by event.
-  return names > filterNamesKept && filter === undefined ? undefined : checkFilter(clauses);
-}
-
-/** Beyond so many types the log is read without a filter. */
-const filterNamesKept = 256;
 
 function checkAtMost(value: number, argument: string, most: number): number {
   if (value <= most) return value;

@@ -79,6 +79,7 @@ export class SqlProjectionRunner {
   #ended = false;
   #wake = new AbortController();
   #switching: Promise<void> | undefined;
+  #switchProblem: string | undefined;
   #running: Promise<void> | undefined;
   readonly #waiting = new Set<Waiting>();
 
@@ -263,8 +264,10 @@ export class SqlProjectionRunner {
     const { position } = track;
     this.#switching = this.#trySwitch(track)
       .catch((error: unknown) => {
-        // It is tried again in a while; what is built stays.
-        if (!isDatabaseTrouble(error)) this.#options.onError(error);
+        // It is tried again in a while; what is built stays, and the reason is told once.
+        if (isDatabaseTrouble(error) || messageOf(error) === this.#switchProblem) return;
+        this.#switchProblem = messageOf(error);
+        this.#options.onError(error);
       })
       .finally(() => {
         this.#switching = undefined;

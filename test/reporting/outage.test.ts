@@ -6,9 +6,17 @@ import { join } from "node:path";
 import { SQL } from "bun";
 import { runSqlProjections } from "../../src/index.ts";
 import { temporaryFolder } from "../support/backends.ts";
-import { collect, until } from "../support/collect.ts";
+import { collect } from "../support/collect.ts";
 import { postgresAvailable, startPostgres } from "../support/postgres.ts";
-import { foldTotals, numberedOrders, openNumbered, readTotals, sqliteDatabase, totals } from "../support/reporting.ts";
+import {
+  eventually,
+  foldTotals,
+  numberedOrders,
+  openNumbered,
+  readTotals,
+  sqliteDatabase,
+  totals,
+} from "../support/reporting.ts";
 
 setDefaultTimeout(60_000);
 
@@ -23,10 +31,10 @@ describe.skipIf(!postgresAvailable)("A PostgreSQL server (needs PostgreSQL)", ()
     let last = await numberedOrders(store, 0, 500);
     for (let round = 0; round < 3; round += 1) {
       const before = running.projections()[0]?.position ?? 0;
-      await until(() => (running.projections()[0]?.position ?? 0) > before, 30_000);
+      await eventually(() => (running.projections()[0]?.position ?? 0) > before);
       await server.kill();
       last = await numberedOrders(store, last, 200);
-      await until(() => running.projections()[0]?.lastError !== undefined);
+      await eventually(() => running.projections()[0]?.lastError !== undefined);
       expect(running.projections()[0]?.state).toBe("running");
       expect(running.projections()[0]?.lastError?.message).not.toBe("");
       // The other one has not noticed.
@@ -47,7 +55,7 @@ describe.skipIf(!postgresAvailable)("A PostgreSQL server (needs PostgreSQL)", ()
     await using store = await openNumbered();
     const last = await numberedOrders(store, 0, 100);
     await using running = runSqlProjections(store, [totals(url)]);
-    await until(() => (running.projections()[0]?.lastError?.attempts ?? 0) >= 2);
+    await eventually(() => (running.projections()[0]?.lastError?.attempts ?? 0) >= 2);
     expect(running.projections()[0]?.state).toBe("starting");
     await server.start();
     await running.waitFor("totals", last);
@@ -67,7 +75,7 @@ describe("A SQLite file", () => {
     const free = Promise.withResolvers<void>();
     const locking = database.sql.begin("immediate", async () => await free.promise);
     last = await numberedOrders(store, last, 100);
-    await until(() => running.projections()[0]?.lastError?.message === "database is locked");
+    await eventually(() => running.projections()[0]?.lastError?.message === "database is locked");
     expect(running.projections()[0]).toMatchObject({ state: "running", position: 100 });
     free.resolve();
     await locking;

@@ -5,9 +5,10 @@ import { join } from "node:path";
 import { runSqlProjections } from "../../src/index.ts";
 import { ProjectionBuilds } from "../../src/reporting/projection-builds.ts";
 import { releaseDatabase, useDatabase } from "../../src/reporting/reporting-database.ts";
-import { collect, until } from "../support/collect.ts";
+import { collect } from "../support/collect.ts";
 import {
   databaseKinds,
+  eventually,
   foldTotals,
   numberedOrders,
   openNumbered,
@@ -71,7 +72,7 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))("A projec
       await using first = runSqlProjections(store, [totals(database.url)], { leaseMs: 600_000 });
       await first.waitFor("totals", await numberedOrders(store, 0, 50));
       await using second = runSqlProjections(store, [totals(database.url)], { leaseMs: 500 });
-      await until(() => second.projections()[0]?.state === "standby");
+      await eventually(() => second.projections()[0]?.state === "standby");
       expect(second.projections()[0]).toMatchObject({ position: 50 });
       expect(second.projections()[0]?.lastError?.message).toContain("is being run by another process");
       await numberedOrders(store, 50, 50);
@@ -79,7 +80,7 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))("A projec
       await second.waitFor("totals", 100);
       expect(second.projections()[0]?.state).toBe("standby");
       await first.close();
-      await until(() => second.projections()[0]?.state === "running");
+      await eventually(() => second.projections()[0]?.state === "running");
       await numberedOrders(store, 100, 50);
       await second.waitFor("totals", 150);
       expect(await readTotals(database.sql)).toEqual(foldTotals(await collect(store.readAll())));
@@ -90,7 +91,7 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))("A projec
       await numberedOrders(store, 0, 3_000);
       await using database = await kind.create();
       await using child = new LeaseChild(database.url, 600_000, 3_000);
-      await until(() => Number(child.last.split(" ")[1]) > 100);
+      await eventually(() => Number(child.last.split(" ")[1]) > 100);
       child.kill("SIGKILL");
       await using running = runSqlProjections(store, [totals(database.url)]);
       await running.waitFor("totals", 3_000);
@@ -102,19 +103,19 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))("A projec
       await numberedOrders(store, 0, 200);
       await using database = await kind.create();
       await using zombie = new LeaseChild(database.url, 1_000, 200);
-      await until(() => zombie.last === "running 200");
+      await eventually(() => zombie.last === "running 200");
       zombie.kill("SIGSTOP");
       await using running = runSqlProjections(store, [totals(database.url)], { leaseMs: 600_000 });
-      await until(() => running.projections()[0]?.state === "running");
+      await eventually(() => running.projections()[0]?.state === "running");
       await numberedOrders(store, 200, 100);
       await running.waitFor("totals", 300);
       // It has the same events yet to handle, and believes itself the owner.
       await zombie.tellToAppend();
       zombie.kill("SIGCONT");
-      await until(() => zombie.said.some((line) => line.startsWith("standby")));
+      await eventually(() => zombie.said.some((line) => line.startsWith("standby")));
       await numberedOrders(store, 300, 100);
       await running.waitFor("totals", 400);
-      await until(() => zombie.last === "standby 400");
+      await eventually(() => zombie.last === "standby 400");
       expect(await readTotals(database.sql)).toEqual(foldTotals(await collect(store.readAll())));
     });
 
@@ -136,7 +137,7 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))("A projec
       expect(await tryToTake()).toBeUndefined();
       expect(await database.transaction((sql) => registry.advance(sql, first, 0, 5, 200))).toBe(true);
       let second: typeof first | undefined;
-      await until(async () => {
+      await eventually(async () => {
         second = await tryToTake();
         return second !== undefined;
       });
@@ -158,14 +159,14 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))("A projec
       await numberedOrders(store, 0, 200);
       await using database = await kind.create();
       await using zombie = new LeaseChild(database.url, 1_000, 200, 105);
-      await until(async () => {
+      await eventually(async () => {
         const [row] = await database.sql`select position from strata_projections`.catch(() => []);
         return Number(row?.position) === 100;
       });
       await using running = runSqlProjections(store, [totals(database.url)], { leaseMs: 600_000 });
       await running.waitFor("totals", 200);
       zombie.kill("SIGCONT");
-      await until(() => zombie.last === "standby 200");
+      await eventually(() => zombie.last === "standby 200");
       expect(await readTotals(database.sql)).toEqual(foldTotals(await collect(store.readAll())));
     });
   });

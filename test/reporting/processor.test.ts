@@ -6,9 +6,10 @@ import { defineSqlProjection, type EventStore, runSqlProjections, type SqlProjec
 import { createMemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { temporaryFolder } from "../support/backends.ts";
-import { collect, errorOf, until } from "../support/collect.ts";
+import { collect, errorOf } from "../support/collect.ts";
 import {
   databaseKinds,
+  eventually,
   foldTotals,
   numberedOrders,
   order,
@@ -77,7 +78,7 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))(
         const second = await open([totals(database.url, { version: 2, factor: 3 })], storage);
         last = await numberedOrders(second, last, 50);
         await second.waitFor("totals", last);
-        await until(() => second.processors()[0]?.rebuild === undefined);
+        await eventually(() => second.processors()[0]?.rebuild === undefined);
         expect(second.processors()[0]).toMatchObject({ version: 2, state: "running", position: last });
         expect(await readTotals(database.sql)).toEqual(foldTotals(await collect(second.readAll()), 3));
         await second.close();
@@ -91,9 +92,9 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))(
         await store.waitFor("totals", last);
         // As another process would: it builds beside, and takes over.
         await using other = runSqlProjections(store, [totals(database.url)]);
-        await until(() => other.projections()[0]?.state === "standby");
+        await eventually(() => other.projections()[0]?.state === "standby");
         await other.rebuild("totals");
-        await until(async () => {
+        await eventually(async () => {
           const rows = await database.sql`select build from strata_projections where state = 'serving'`;
           return Number(rows[0]?.build) === 2;
         });
@@ -156,12 +157,12 @@ describe("A store whose reporting database is away", () => {
     const locking = locked.begin("immediate", async () => await free.promise);
     const second = await open([totals(`sqlite:${path}`, { version: 2, factor: 2 })], storage);
     last = await numberedOrders(second, last, 100);
-    await until(() => second.processors()[0]?.lastError?.message === "database is locked");
+    await eventually(() => second.processors()[0]?.lastError?.message === "database is locked");
     free.resolve();
     await locking;
     await second.waitFor("totals", last);
     const expected = foldTotals(await collect(second.readAll()), 2);
-    await until(async () => Bun.deepEquals(await readTotals(locked), expected));
+    await eventually(async () => Bun.deepEquals(await readTotals(locked), expected));
     last = await numberedOrders(second, last, 10);
     await second.waitFor("totals", last);
     expect(await readTotals(locked)).toEqual(foldTotals(await collect(second.readAll()), 2));

@@ -3,9 +3,10 @@
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { SQL } from "bun";
 import { defineSqlProjection, type EventStore, openEventStore, runSqlProjections } from "../../src/index.ts";
-import { collect, errorOf, until } from "../support/collect.ts";
+import { collect, errorOf } from "../support/collect.ts";
 import {
   databaseKinds,
+  eventually,
   foldTotals,
   order,
   readLines,
@@ -101,10 +102,38 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))("A projec
       await running.waitFor("rare", last);
       expect(await readLines(database.sql, "rare")).toEqual([201]);
       // What was passed over is saved in an idle moment.
-      await until(async () => {
+      await eventually(async () => {
         const [row] = await database.sql`select position from strata_projections where name = 'rare'`;
         return Number(row?.position) === last;
       });
+    });
+
+    test("may handle events of all types, or those of some categories", async () => {
+      await using store = await openOrders();
+      await using untyped = await openEventStore({ url: "memory:" });
+      await using database = await kind.create();
+      const audit = defineSqlProjection("audit", {
+        version: 1,
+        database: database.url,
+        create: (sql, { table }) => sql`create table ${table("audit")} (position bigint primary key, type text)`,
+        on: { OrderPlaced: (e, _sql, { insert }) => insert("audit", { position: e.position, type: "placed" }) },
+        onAny: (e, _sql, { insert }) => insert("audit", { position: e.position, type: e.type }),
+      });
+      let last = await place(store, 10);
+      await using running = runSqlProjections(store, [audit]);
+      await running.waitFor("audit", last);
+      const rows = await database.sql`select type, count(*) as count from audit group by type order by type`;
+      expect([...rows].map((row) => [row.type, Number(row.count)])).toEqual([
+        ["OrderPaid", 10],
+        ["placed", 10],
+      ]);
+      // An event of that type in another category is another event.
+      const placed = { type: "OrderPlaced", data: { customer: "x", total: 1 } };
+      await untyped.append("order-1", [placed], { expectedVersion: "any" });
+      ({ position: last } = await untyped.append("offer-1", [placed], { expectedVersion: "any" }));
+      await using second = runSqlProjections(untyped, [totals(database.url)]);
+      await second.waitFor("totals", last);
+      expect(await readLines(database.sql)).toEqual([1]);
     });
 
     test("writes collected rows before the next statement, whatever their columns are", async () => {
@@ -248,7 +277,7 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))("A projec
       await place(store, 20);
       await using running = runSqlProjections(store, [totals(database.url, { batchEvents: 10 })]);
       running.pause("totals");
-      await until(() => running.projections()[0]?.state === "paused");
+      await eventually(() => running.projections()[0]?.state === "paused");
       const last = await place(store, 200);
       expect((await errorOf(running.waitFor("totals", last))).code).toBe("overloaded");
       running.resume("totals");
@@ -283,7 +312,7 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))("A projec
       await using first = runSqlProjections(store, [twice]);
       await first.waitFor("totals", 2);
       await using running = runSqlProjections(store, [loose, none, other], { onError: () => {} });
-      await until(() => running.projections().every((one) => one.state === "failed"));
+      await eventually(() => running.projections().every((one) => one.state === "failed"));
       const messages = running.projections().map((one) => one.lastError?.message);
       expect(messages[0]).toContain('made "loose" without context.table');
       expect(messages[1]).toContain("names no table");

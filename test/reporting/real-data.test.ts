@@ -12,8 +12,8 @@ import {
   type SqlProjection,
 } from "../../src/index.ts";
 import { Workplace } from "../cli/support.ts";
-import { until } from "../support/collect.ts";
-import { databaseKinds, stopSharedPostgres } from "../support/reporting.ts";
+
+import { databaseKinds, eventually, stopSharedPostgres } from "../support/reporting.ts";
 
 setDefaultTimeout(60_000);
 afterAll(stopSharedPostgres);
@@ -91,7 +91,7 @@ describe.skipIf(!existsSync(file))("The real loan applications (needs the file o
         expect(await factsIn(database.sql)).toEqual(published);
       }
       await using running = runSqlProjections(store, [loans(database.url, 2, types)]);
-      await until(() => running.projections()[0]?.rebuild !== undefined);
+      await eventually(() => running.projections()[0]?.rebuild !== undefined);
       let arrived = 0;
       while (running.projections()[0]?.rebuild !== undefined) {
         arrived += 1;

@@ -9,8 +9,16 @@ import {
   runSqlProjections,
   type SqlProjections,
 } from "../../src/index.ts";
-import { collect, until } from "../support/collect.ts";
-import { databaseKinds, foldTotals, order, readTotals, stopSharedPostgres, totals } from "../support/reporting.ts";
+import { collect } from "../support/collect.ts";
+import {
+  databaseKinds,
+  eventually,
+  foldTotals,
+  order,
+  readTotals,
+  stopSharedPostgres,
+  totals,
+} from "../support/reporting.ts";
 
 setDefaultTimeout(60_000);
 afterAll(stopSharedPostgres);
@@ -49,7 +57,7 @@ function readableUpTo(store: Orders, position: number): ProjectionSource {
 }
 
 const rebuilt = (running: SqlProjections): Promise<void> =>
-  until(() => running.projections()[0]?.state === "running" && running.projections()[0]?.rebuild === undefined);
+  eventually(() => running.projections()[0]?.state === "running" && running.projections()[0]?.rebuild === undefined);
 
 describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))("A rebuild in %s", (_name, kind) => {
   describe.skipIf(!kind.available)("(needs its server)", () => {
@@ -76,18 +84,18 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))("A rebuil
       {
         // Stopped in the middle: what is built stays, and nobody sees it.
         await using running = runSqlProjections(readableUpTo(store, 1_500), [next]);
-        await until(() => (running.projections()[0]?.rebuild?.position ?? 0) === 1_000);
+        await eventually(() => (running.projections()[0]?.rebuild?.position ?? 0) === 1_000);
         const progress = { version: 2, state: "running", position: 1_000 };
         expect(running.projections()).toMatchObject([{ state: "rebuilding", position: first, rebuild: progress }]);
         running.pause("totals");
-        await until(() => running.projections()[0]?.rebuild?.state === "paused");
+        await eventually(() => running.projections()[0]?.rebuild?.state === "paused");
         expect(await readTotals(database.sql)).toEqual(old);
       }
       expect(await readTotals(database.sql)).toEqual(old);
       {
         await using running = runSqlProjections(readableUpTo(store, 1_500), [next]);
-        await until(() => running.projections()[0]?.rebuild?.state === "running");
-        await until(() => (running.projections()[0]?.rebuild?.position ?? 0) === 1_000);
+        await eventually(() => running.projections()[0]?.rebuild?.state === "running");
+        await eventually(() => (running.projections()[0]?.rebuild?.position ?? 0) === 1_000);
         expect(await readTotals(database.sql)).toEqual(old);
       }
       await using running = runSqlProjections(store, [next]);
@@ -96,7 +104,7 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))("A rebuil
       await rebuilt(running);
       expect(await readTotals(database.sql)).toEqual(foldTotals(await collect(store.readAll()), 10));
       expect(running.projections()[0]).toMatchObject({ version: 2, position: last });
-      await until(async () => (await tablesThere(database.sql)).length === 1);
+      await eventually(async () => (await tablesThere(database.sql)).length === 1);
       expect(await tablesThere(database.sql)).toEqual(["totals__2"]);
     });
 
@@ -115,7 +123,7 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))("A rebuil
       await rebuilt(running);
       await running.waitFor("totals", last);
       expect(await readTotals(database.sql)).toEqual(foldTotals(await collect(store.readAll())));
-      await until(async () => (await tablesThere(database.sql))[0] === "totals__2");
+      await eventually(async () => (await tablesThere(database.sql))[0] === "totals__2");
     });
 
     test("can be cancelled, and begun again", async () => {
@@ -126,7 +134,7 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))("A rebuil
       await running.waitFor("totals", last);
       running.pause("totals");
       await running.rebuild("totals");
-      await until(() => running.projections()[0]?.rebuild?.state === "paused");
+      await eventually(() => running.projections()[0]?.rebuild?.state === "paused");
       expect(await tablesThere(database.sql)).toEqual(["totals__1", "totals__2"]);
       await running.cancelRebuild("totals");
       expect(await tablesThere(database.sql)).toEqual(["totals__1"]);
@@ -148,10 +156,10 @@ describe.each(databaseKinds.map((kind) => [kind.name, kind] as const))("A rebuil
       });
       await older.waitFor("totals", last);
       await using newer = runSqlProjections(store, [totals(database.url, { version: 2, factor: 2 })]);
-      await until(() => newer.projections()[0]?.state === "running");
+      await eventually(() => newer.projections()[0]?.state === "running");
       last = await place(store, 10);
       await newer.waitFor("totals", last);
-      await until(() => older.projections()[0]?.state === "failed");
+      await eventually(() => older.projections()[0]?.state === "failed");
       expect(older.projections()[0]?.lastError?.message).toBe(
         'The version of "totals" goes back: the database has 2, the definition 1',
       );

@@ -15,6 +15,7 @@ import {
   type SqlProjection,
 } from "../../src/index.ts";
 import { temporaryFolder } from "./backends.ts";
+import { until } from "./collect.ts";
 import { type Postgres, postgresAvailable, startPostgres } from "./postgres.ts";
 
 /** One database of a kind, empty. */
@@ -163,4 +164,9 @@ export async function numberedOrders(store: EventStore<typeof order>, after: num
     await store.append(`order-${n}`, events, { expectedVersion: "no-stream" });
   }
   return after + count;
+}
+
+/** Waits until a condition holds, for as long as servers and processes may take to start on a busy machine. */
+export async function eventually(condition: () => boolean | Promise<boolean>): Promise<void> {
+  await until(condition, 40_000);
 }
