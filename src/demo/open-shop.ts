@@ -22,11 +22,19 @@ export interface OpenShop extends AsyncDisposable {
   readonly letters: Letters;
 }
 
+function folderOf(path: string): string {
+  try {
+    return resolve(path.startsWith("//") ? decodeURIComponent(path.slice(2)) : path);
+  } catch {
+    // Opening the store says what is wrong with it.
+    return resolve(path);
+  }
+}
+
 /** In a store's folder the report lies beside it; a store elsewhere has it in a temporary folder, and so for this run only. */
 export async function reportPlace(url: string): Promise<{ readonly path: string } & AsyncDisposable> {
   if (url.startsWith("file:")) {
-    const folder = resolve(url.startsWith("file://") ? decodeURIComponent(url.slice(7)) : url.slice(5));
-    return { path: join(folder, "sales.sqlite"), [Symbol.asyncDispose]: async () => {} };
+    return { path: join(folderOf(url.slice("file:".length)), "sales.sqlite"), [Symbol.asyncDispose]: async () => {} };
   }
   const folder = await mkdtemp(join(tmpdir(), "strata-demo-"));
   const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
