@@ -70,7 +70,7 @@ describe("The README", () => {
   });
 
   test("names only files that are there", () => {
-    for (const match of readme.matchAll(/`((?:test|src|bench)\/[a-z0-9/.-]+)`/g)) {
+    for (const match of readme.matchAll(/(?:`|bun )((?:test|src|bench|examples)\/[a-z0-9/.-]+)/g)) {
       expect({ path: match[1], there: Bun.spawnSync(["test", "-e", join(root, match[1] ?? "")]).exitCode }).toEqual({
         path: match[1],
         there: 0,
