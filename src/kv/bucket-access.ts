@@ -34,13 +34,22 @@ const requestTimeoutMsDefault = 10_000;
 const checkAttemptMsMax = 5_000;
 
 /**
- * Whether there is a store in the bucket, which is made only where `createBucket` says so. Throws `storage-unavailable` with one
+ * Whether there is a store in the bucket, which is made only where `createBucket` says so; `timeoutMs` as in
+ * `PrepareBucketOptions`. Throws `storage-unavailable` with one
  * sentence that says what is wrong, `invalid-argument` for options that fit no bucket.
  */
-export async function findStore(location: BucketLocation, options: S3Options): Promise<"new" | "existing"> {
-  const bucket = new S3Bucket(location, options, checkAttemptMsMax);
+export async function findStore(
+  location: BucketLocation,
+  options: S3Options,
+  timeoutMs?: number,
+): Promise<"new" | "existing"> {
+  const bucket = new S3Bucket(location, options, Math.min(timeoutMs ?? checkAttemptMsMax, checkAttemptMsMax));
   try {
-    return await checkBucket(bucket, location, { mode: "read", createBucket: options.createBucket === true });
+    return await checkBucket(bucket, location, {
+      mode: "read",
+      createBucket: options.createBucket === true,
+      ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    });
   } catch (error) {
     throw storageError(error, bucket.where, "not-applied");
   } finally {

@@ -61,9 +61,9 @@ async function resolvePlace(
 }
 
 /** Whether the place answers: one listing, without making anything of the engine's. */
-async function findPlace({ location, s3 }: SlateReaderOptions): Promise<void> {
+async function findPlace({ location, s3 }: SlateReaderOptions, timeoutMs: number): Promise<void> {
   if (location.kind === "folder") await findFolder(location.directory);
-  else await findStore(location, { ...s3, createBucket: false });
+  else await findStore(location, { ...s3, createBucket: false }, timeoutMs);
 }
 
 async function openHandle(options: SlateReaderOptions, tuning: SlateReaderTuning): Promise<ReaderHandle> {
@@ -104,7 +104,7 @@ class SlateReaderKv implements KeyValueReader {
       clock: options.clock,
       silenceMs: tuning.probeMs,
       retryMs: tuning.retryMs,
-      ask: () => findPlace(options),
+      ask: () => findPlace(options, tuning.readTimeoutMs),
       signal: this.#closing.signal,
     });
     this.#lookMs = Math.max(lookMsMin, Math.min(lookMsMax, tuning.pollMs / 4));
