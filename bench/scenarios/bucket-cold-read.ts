@@ -1,0 +1,166 @@
+/**
+ * The first reads of a store that was just opened, over a way on which each request takes 100 ms: how many requests one makes, and
+ * how many of them wait for one another, which is the time by that of a request.
+ */
+
+import { type EventStore, openEventStore, openEventStoreReader, type S3Options } from "../../src/index.ts";
+import { sumOf } from "../../test/support/fault-proxy.ts";
+import { onBucket, proxiedRoute, type Route } from "../harness/bucket.ts";
+import { type EventSource, openEventSource } from "../harness/event-source.ts";
+import { checkEqual, type Row, type Scenario, type ScenarioContext } from "../harness/scenario.ts";
+import { median } from "../harness/statistics.ts";
+import { countEvents, importInto } from "../harness/strata-target.ts";
+
+export interface BucketColdReadSettings {
+  readonly events: number;
+  readonly latencyMs: number;
+  /** Each with a store that is opened for it. */
+  readonly runs: number;
+  /** How long the store is open before the second half, for its tables to be merged; 0: there is no second half. */
+  readonly mergeMs: number;
+}
+
+type Reads = Pick<EventStore, "readStream" | "readAll" | typeof Symbol.asyncDispose>;
+
+/** The shortest and the longest streams, in no order that storage knows, and how many events each stream has. */
+interface Samples {
+  readonly short: readonly string[];
+  readonly long: readonly string[];
+  readonly lengths: ReadonlyMap<string, number>;
+}
+
+/** Of the streams by length, this share from either end. */
+const sampledShare = 0.1;
+
+async function sample(source: EventSource, events: number): Promise<Samples> {
+  const lengths = new Map<string, number>();
+  for await (const batch of source.batches(events)) {
+    for (const { streamName } of batch) lengths.set(streamName, (lengths.get(streamName) ?? 0) + 1);
+  }
+  // Not the newest: opening may have read those.
+  const old = [...lengths.keys()].slice(0, Math.ceil(lengths.size / 2));
+  const byLength = old.toSorted((left, right) => (lengths.get(left) ?? 0) - (lengths.get(right) ?? 0));
+  const some = Math.ceil(byLength.length * sampledShare);
+  return { short: byLength.slice(0, some), long: byLength.slice(-some), lengths };
+}
+
+/** Spread over all of them, whatever the number of runs. */
+function pick(streams: readonly string[], run: number): string {
+  return streams[Math.floor(streams.length * (((run + 1) * 0.618) % 1))] ?? "";
+}
+
+interface Read {
+  readonly name: string;
+  /** Answers how many events it should have read, and how many it did. */
+  run(store: Reads, samples: Samples, run: number): Promise<readonly [number, number]>;
+}
+
+function streamRead(name: string, kind: "short" | "long"): Read {
+  return {
+    name,
+    run: async (store, samples, run) => {
+      const streamName = pick(samples[kind], run);
+      return [samples.lengths.get(streamName) ?? 0, await countEvents(store.readStream(streamName))];
+    },
+  };
+}
+
+const reads: readonly Read[] = [
+  streamRead("one of the shortest streams", "short"),
+  streamRead("one of the longest streams", "long"),
+  { name: "10 events of the log", run: async (store) => [10, await countEvents(store.readAll({ limit: 10 }))] },
+];
+
+interface Measured {
+  readonly openMs: number;
+  readonly readMs: number;
+  readonly gets: number;
+}
+
+const opens = {
+  writer: (url: string, s3: S3Options): Promise<Reads> => openEventStore({ url, s3 }),
+  replica: (url: string, s3: S3Options): Promise<Reads> => openEventStoreReader({ url, s3, pollIntervalMs: 600_000 }),
+} as const;
+
+type Handle = keyof typeof opens;
+
+async function measureOnce(
+  place: { readonly url: string; readonly route: Route; readonly samples: Samples },
+  handle: Handle,
+  read: Read,
+  run: number,
+): Promise<Measured> {
+  const { url, route, samples } = place;
+  const openingMs = performance.now();
+  await using store = await opens[handle](url, route.s3);
+  const openMs = performance.now() - openingMs;
+  await route.proxy?.resetCounts();
+  const startedMs = performance.now();
+  const [expected, found] = await read.run(store, samples, run);
+  const readMs = performance.now() - startedMs;
+  const counted = (await route.proxy?.counts()) ?? [];
+  checkEqual(found, expected, `events of ${read.name}`);
+  return { openMs, readMs, gets: sumOf(counted, { purpose: "sst" }).requests };
+}
+
+async function measure(
+  context: ScenarioContext<BucketColdReadSettings>,
+  place: { readonly url: string; readonly route: Route; readonly samples: Samples },
+  tables: string,
+): Promise<readonly Row[]> {
+  const { latencyMs, runs } = context.settings;
+  const rows: Row[] = [];
+  for (const handle of ["writer", "replica"] as const) {
+    for (const read of reads) {
+      context.progress(`${tables}: ${handle}, ${read.name}`);
+      const measured: Measured[] = [];
+      for (let run = 0; run < runs; run += 1) measured.push(await measureOnce(place, handle, read, run));
+      rows.push({
+        parameters: { tables, handle, read: read.name },
+        n: runs,
+        extra: {
+          "open ms": median(measured.map(({ openMs }) => openMs)),
+          "read ms": median(measured.map(({ readMs }) => readMs)),
+          "round trips": median(measured.map(({ readMs }) => readMs / latencyMs)),
+          "at most": Math.max(...measured.map(({ readMs }) => readMs / latencyMs)),
+          "table GETs": median(measured.map(({ gets }) => gets)),
+        },
+      });
+    }
+  }
+  return rows;
+}
+
+function run(context: ScenarioContext<BucketColdReadSettings>): Promise<readonly Row[]> {
+  const { settings } = context;
+  return onBucket(context, async (bucket) => {
+    const url = bucket.freshUrl("");
+    const source = openEventSource("generated");
+    const samples = await sample(source, settings.events);
+    context.progress(`importing ${settings.events} events`);
+    {
+      await using store = await openEventStore({ url, s3: bucket.s3 });
+      await importInto(store, source.batches(settings.events), () => {});
+    }
+    await using route = await proxiedRoute(bucket, settings.latencyMs);
+    const place = { url, route, samples };
+    const rows = [...(await measure(context, place, "as closed"))];
+    if (settings.mergeMs > 0) {
+      await using _store = await openEventStore({ url, s3: bucket.s3 });
+      await Bun.sleep(settings.mergeMs);
+    }
+    if (settings.mergeMs > 0) rows.push(...(await measure(context, place, "merged")));
+    return rows;
+  });
+}
+
+export const bucketColdRead: Scenario<BucketColdReadSettings> = {
+  name: "bucket-cold-read",
+  question: "How many requests does the first read of a store that was just opened make, and how many in a row?",
+  sizes: {
+    smoke: { events: 6_000, latencyMs: 5, runs: 1, mergeMs: 0 },
+    quick: { events: 100_000, latencyMs: 100, runs: 1, mergeMs: 15_000 },
+    full: { events: 1_000_000, latencyMs: 100, runs: 3, mergeMs: 40_000 },
+  },
+  run,
+};
