@@ -1,6 +1,6 @@
 /**
  * The floor under a commit on a bucket: a bare conditional PUT (`If-None-Match: *`) of as many bytes as a commit group's object
- * has, one after another on a connection that is kept, with next to no client: a signed URL and `fetch`.
+ * has, one after another on a connection that is kept, or on a new one each, with next to no client: a signed URL and `fetch`.
  */
 
 import type { S3Options } from "../../src/index.ts";
@@ -8,6 +8,8 @@ import { check } from "./scenario.ts";
 import { median } from "./statistics.ts";
 
 const signedForSeconds = 3_600;
+/** The most that one call of the generator gives. */
+const randomBytesMax = 65_536;
 
 export interface BarePuts {
   put(): Promise<void>;
@@ -33,18 +35,23 @@ function clientOf(bucket: string, { endpoint, region, accessKeyId, secretAccessK
   });
 }
 
-/** Objects of so many bytes, new ones, below the URL. */
-export function openBarePuts(url: string, s3: S3Options, bytes: number): BarePuts {
+/** Objects of so many bytes, new ones, below the URL. `keepConnection`: default true. */
+export function openBarePuts(
+  url: string,
+  s3: S3Options,
+  bytes: number,
+  { keepConnection = true }: { readonly keepConnection?: boolean } = {},
+): BarePuts {
   const { bucket, prefix } = placeOf(url);
   const client = clientOf(bucket, s3);
-  const body = crypto.getRandomValues(Buffer.alloc(Math.min(bytes, 65_536)));
-  const content = Buffer.alloc(bytes, body);
+  const content = Buffer.alloc(bytes, crypto.getRandomValues(Buffer.alloc(Math.min(bytes, randomBytesMax))));
   let next = 0;
   return {
     put: async () => {
       next += 1;
       const signed = client.presign(`${prefix}/object-${next}`, { method: "PUT", expiresIn: signedForSeconds });
-      const answer = await fetch(signed, { method: "PUT", body: content, headers: { "If-None-Match": "*" } });
+      const headers = { "If-None-Match": "*" };
+      const answer = await fetch(signed, { method: "PUT", body: content, headers, keepalive: keepConnection });
       await answer.arrayBuffer();
       check(answer.ok, `a bare PUT was answered with ${answer.status}`);
     },

@@ -8,6 +8,7 @@ import { bucketColdOpen } from "./bucket-cold-open.ts";
 import { bucketColdRead } from "./bucket-cold-read.ts";
 import { bucketDiskCache } from "./bucket-disk-cache.ts";
 import { bucketIdle } from "./bucket-idle.ts";
+import { bucketPut } from "./bucket-put.ts";
 import { bucketRequests } from "./bucket-requests.ts";
 import { coldOpen } from "./cold-open.ts";
 import { execute } from "./execute.ts";
@@ -35,6 +36,7 @@ export const scenarios: readonly Scenario[] = [
   memory,
   longRun,
   payloadEncoding,
+  bucketPut,
   bucketAppend,
   bucketColdOpen,
   bucketColdRead,
