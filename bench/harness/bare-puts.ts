@@ -4,6 +4,7 @@
  */
 
 import type { S3Options } from "../../src/index.ts";
+import { endpointOf } from "../../src/kv/s3-options.ts";
 import { check } from "./scenario.ts";
 import { median } from "./statistics.ts";
 
@@ -25,7 +26,9 @@ function placeOf(url: string): Place {
   return { bucket, prefix: path.join("/") };
 }
 
-function clientOf(bucket: string, { endpoint, region, accessKeyId, secretAccessKey }: S3Options): Bun.S3Client {
+function clientOf(bucket: string, s3: S3Options): Bun.S3Client {
+  const { region, accessKeyId, secretAccessKey } = s3;
+  const endpoint = endpointOf(s3);
   return new Bun.S3Client({
     bucket,
     ...(endpoint === undefined ? {} : { endpoint }),

@@ -84,7 +84,7 @@ export const bucketColdOpen: Scenario<BucketColdOpenSettings> = {
   name: "bucket-cold-open",
   question: "How long does a new process take to open a big store in a bucket, near and far, closed cleanly or killed?",
   sizes: {
-    smoke: { events: 2_000, groupsBeforeKill: 5, latenciesMs: [0, 2], runs: 1 },
+    smoke: { events: 2_000, groupsBeforeKill: 5, latenciesMs: [2], runs: 1 },
     quick: { events: 100_000, groupsBeforeKill: 120, latenciesMs: [0, 30], runs: 1 },
     full: { events: 1_000_000, groupsBeforeKill: 120, latenciesMs: [0, 30], runs: 3 },
   },
