@@ -14,22 +14,33 @@ import type { Row, ScenarioContext } from "./scenario.ts";
 export interface Bucket {
   /** How a store reaches it directly. */
   readonly s3: S3Options;
+  /** The server, where a proxy can stand before it: one that speaks HTTP. */
+  readonly proxied: string | undefined;
   /** Where a store may be made that nobody has used before. */
   freshUrl(part: string): string;
 }
 
-/** Runs on a bucket, or says in a row of its own why it does not: nothing is in a bucket in memory, or there is no MinIO. */
+/** Runs on a bucket, or says in a row of its own why it does not. `needsProxy`: all of it goes by a proxy. Default: false. */
 export async function onBucket(
   context: ScenarioContext,
   run: (bucket: Bucket) => Promise<readonly Row[]>,
+  { needsProxy = false }: { readonly needsProxy?: boolean } = {},
 ): Promise<readonly Row[]> {
   const kind = urlKindOf(context.freshUrl("any"));
   if (kind === "memory") return [skipped("skipped: what is in memory is in no bucket")];
-  if (kind === "s3") return await run({ s3: endpointOption(), freshUrl: context.freshUrl });
+  if (kind === "s3") {
+    const given: Bucket = { s3: endpointOption(), proxied: proxiedServer(endpointOf({})), freshUrl: context.freshUrl };
+    if (needsProxy && given.proxied === undefined) return [skipped("skipped: a proxy stands before http:// only")];
+    return await run(given);
+  }
   if (!minioAvailable) return [skipped("skipped: no MinIO")];
   await using minio = await startMinio();
   const bucket = await minio.createBucket();
-  return await run({ s3: minio.s3, freshUrl: (part) => `s3://${bucket}/${part}` });
+  return await run({ s3: minio.s3, proxied: minio.endpoint, freshUrl: (part) => `s3://${bucket}/${part}` });
+}
+
+function proxiedServer(endpoint: string | undefined): string | undefined {
+  return endpoint?.startsWith("http://") === true ? endpoint : undefined;
 }
 
 function skipped(remark: string): Row {
@@ -64,11 +75,13 @@ export function directRoute({ s3 }: Bucket): Route {
   return { name: "direct", s3, proxy: undefined, [Symbol.asyncDispose]: async () => {} };
 }
 
-/** Each answer takes so much longer; 0 for counting alone. Only servers that speak HTTP can have the proxy before them. */
-export async function proxiedRoute({ s3 }: Bucket, latencyMs: number): Promise<Route & { readonly proxy: FaultProxy }> {
-  const endpoint = endpointOf(s3);
-  if (endpoint?.startsWith("http://") !== true) throw new Error("A proxy can only stand before an http:// endpoint");
-  const proxy = await startFaultProxy(endpoint);
+/** Each answer takes so much longer; 0 for counting alone. */
+export async function proxiedRoute(
+  { s3, proxied }: Bucket,
+  latencyMs: number,
+): Promise<Route & { readonly proxy: FaultProxy }> {
+  if (proxied === undefined) throw new Error("There is no server that a proxy can stand before");
+  const proxy = await startFaultProxy(proxied);
   if (latencyMs > 0) await proxy.setFault({ fault: { kind: "delay", latency: { fixedMs: latencyMs } } });
   return {
     name: `${latencyMs} ms`,
@@ -80,6 +93,11 @@ export async function proxiedRoute({ s3 }: Bucket, latencyMs: number): Promise<R
 
 export async function openRoute(bucket: Bucket, latencyMs: number): Promise<Route> {
   return latencyMs === 0 ? directRoute(bucket) : await proxiedRoute(bucket, latencyMs);
+}
+
+/** Of the latencies, those that there are ways for. */
+export function latenciesTo({ proxied }: Bucket, latenciesMs: readonly number[]): readonly number[] {
+  return latenciesMs.filter((latencyMs) => latencyMs === 0 || proxied !== undefined);
 }
 
 /** What a proxy has counted; with `beside`, only requests for objects beside the database: leases and checks. */

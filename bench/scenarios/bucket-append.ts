@@ -5,7 +5,7 @@
 
 import { type EventStore, openEventStore } from "../../src/index.ts";
 import { groupObjectBytes, openBarePuts } from "../harness/bare-puts.ts";
-import { type Bucket, onBucket, openRoute, type Route } from "../harness/bucket.ts";
+import { type Bucket, latenciesTo, onBucket, openRoute, type Route } from "../harness/bucket.ts";
 import { closedLoop, type LoopReport } from "../harness/closed-loop.ts";
 import { sampleEvent } from "../harness/sample-events.ts";
 import { checkEqual, type Row, type Scenario, type ScenarioContext } from "../harness/scenario.ts";
@@ -92,7 +92,7 @@ async function measure(
 function run(context: ScenarioContext<BucketAppendSettings>): Promise<readonly Row[]> {
   return onBucket(context, async (bucket) => {
     const rows: Row[] = [];
-    for (const latencyMs of context.settings.latenciesMs) {
+    for (const latencyMs of latenciesTo(bucket, context.settings.latenciesMs)) {
       await using route = await openRoute(bucket, latencyMs);
       for (const appenders of context.settings.appenders) rows.push(await measure(context, bucket, route, appenders));
     }

@@ -3,7 +3,7 @@
  * yet in tables as there can be before a flush of the memtable is due.
  */
 
-import { type Bucket, onBucket, openRoute, type Route } from "../harness/bucket.ts";
+import { type Bucket, latenciesTo, onBucket, openRoute, type Route } from "../harness/bucket.ts";
 import { generatedData } from "../harness/event-source.ts";
 import { checkEqual, type Row, type Scenario, type ScenarioContext } from "../harness/scenario.ts";
 import { medianBy } from "../harness/statistics.ts";
@@ -71,7 +71,7 @@ function run(context: ScenarioContext<BucketColdOpenSettings>): Promise<readonly
     const subject: Subject = { bucket, job, events };
     const rows: Row[] = [];
     for (const after of ["close", "kill"] as const) {
-      for (const latencyMs of settings.latenciesMs) {
+      for (const latencyMs of latenciesTo(bucket, settings.latenciesMs)) {
         await using route = await openRoute(bucket, latencyMs);
         rows.push(await measure(context, subject, route, after));
       }

@@ -5,7 +5,7 @@
 
 import { type EventStore, openEventStore, openEventStoreReader, type S3Options } from "../../src/index.ts";
 import { sumOf } from "../../test/support/fault-proxy.ts";
-import { onBucket, proxiedRoute, type Route } from "../harness/bucket.ts";
+import { type Bucket, onBucket, proxiedRoute, type Route } from "../harness/bucket.ts";
 import { closedLoop } from "../harness/closed-loop.ts";
 import { type EventSource, generatedData, openEventSource } from "../harness/event-source.ts";
 import { sampleEvent } from "../harness/sample-events.ts";
@@ -176,7 +176,7 @@ async function stayOpen(url: string, s3: S3Options, forMs: number): Promise<void
 
 function run(context: ScenarioContext<BucketColdReadSettings>): Promise<readonly Row[]> {
   const { settings } = context;
-  return onBucket(context, async (bucket) => {
+  const measureAll = async (bucket: Bucket): Promise<readonly Row[]> => {
     const url = bucket.freshUrl("read");
     const source = openEventSource(generatedData);
     const samples = await sample(source, settings.events);
@@ -197,7 +197,8 @@ function run(context: ScenarioContext<BucketColdReadSettings>): Promise<readonly
       rows.push(...(await measure(context, place, "merged")));
     }
     return rows;
-  });
+  };
+  return onBucket(context, measureAll, { needsProxy: true });
 }
 
 export const bucketColdRead: Scenario<BucketColdReadSettings> = {

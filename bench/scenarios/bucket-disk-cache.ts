@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openEventStore } from "../../src/index.ts";
 import { sumOf } from "../../test/support/fault-proxy.ts";
-import { onBucket, proxiedRoute, type Route } from "../harness/bucket.ts";
+import { type Bucket, onBucket, proxiedRoute, type Route } from "../harness/bucket.ts";
 import { openEventSource } from "../harness/event-source.ts";
 import { checkEqual, type Row, type Scenario, type ScenarioContext } from "../harness/scenario.ts";
 import { countEvents, importInto } from "../harness/strata-target.ts";
@@ -52,7 +52,7 @@ async function measure({ url, route, streamNames, events }: Place, name: string,
 
 function run(context: ScenarioContext<BucketDiskCacheSettings>): Promise<readonly Row[]> {
   const { events, latencyMs, streams } = context.settings;
-  return onBucket(context, async (bucket) => {
+  const measureAll = async (bucket: Bucket): Promise<readonly Row[]> => {
     const url = bucket.freshUrl("");
     const names = new Set<string>();
     for await (const batch of openEventSource("generated").batches(events)) {
@@ -78,7 +78,8 @@ function run(context: ScenarioContext<BucketDiskCacheSettings>): Promise<readonl
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
-  });
+  };
+  return onBucket(context, measureAll, { needsProxy: true });
 }
 
 export const bucketDiskCache: Scenario<BucketDiskCacheSettings> = {

@@ -86,7 +86,7 @@ async function idleReplica(bucket: Bucket): Promise<Idle> {
 
 function run(context: ScenarioContext<BucketIdleSettings>): Promise<readonly Row[]> {
   const { idleMs } = context.settings;
-  return onBucket(context, async (bucket) => {
+  const measureAll = async (bucket: Bucket): Promise<readonly Row[]> => {
     await using lowLatency = await idleWriter(bucket, "low-latency");
     await using lowCost = await idleWriter(bucket, "low-cost");
     await using replica = await idleReplica(bucket);
@@ -99,7 +99,8 @@ function run(context: ScenarioContext<BucketIdleSettings>): Promise<readonly Row
     const rows = await Promise.all(all.map(({ row }) => row(elapsedMs)));
     check((rows.at(-1)?.n ?? 0) > 0, "the replica asked for nothing");
     return rows;
-  });
+  };
+  return onBucket(context, measureAll, { needsProxy: true });
 }
 
 export const bucketIdle: Scenario<BucketIdleSettings> = {

@@ -9,7 +9,7 @@ import { parseStoreUrl } from "../../src/kv/object-store.ts";
 import { openSlateKv } from "../../src/kv/slatedb-kv.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { openBarePuts } from "../harness/bare-puts.ts";
-import { type Bucket, onBucket, openRoute, type Route } from "../harness/bucket.ts";
+import { type Bucket, latenciesTo, onBucket, openRoute, type Route } from "../harness/bucket.ts";
 import { closedLoop, type LoopReport } from "../harness/closed-loop.ts";
 import { sampleEvent } from "../harness/sample-events.ts";
 import type { Row, Scenario, ScenarioContext } from "../harness/scenario.ts";
@@ -87,7 +87,7 @@ async function measure(
 function run(context: ScenarioContext<BucketPutSettings>): Promise<readonly Row[]> {
   return onBucket(context, async (bucket) => {
     const rows: Row[] = [];
-    for (const latencyMs of context.settings.latenciesMs) {
+    for (const latencyMs of latenciesTo(bucket, context.settings.latenciesMs)) {
       await using route = await openRoute(bucket, latencyMs);
       rows.push(...(await measure(context, bucket, route)));
     }

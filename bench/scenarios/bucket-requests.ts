@@ -4,7 +4,15 @@
  */
 
 import { type EventStore, estimateCost, openEventStore } from "../../src/index.ts";
-import { dollarsOf, onBucket, proxiedRoute, type Requests, requestsOf, timesRequests } from "../harness/bucket.ts";
+import {
+  type Bucket,
+  dollarsOf,
+  onBucket,
+  proxiedRoute,
+  type Requests,
+  requestsOf,
+  timesRequests,
+} from "../harness/bucket.ts";
 import { closedLoop } from "../harness/closed-loop.ts";
 import { sampleEvent } from "../harness/sample-events.ts";
 import { check, type Row, type Scenario, type ScenarioContext } from "../harness/scenario.ts";
@@ -39,7 +47,7 @@ function estimatedDollars(store: EventStore): number {
 
 function run(context: ScenarioContext<BucketRequestsSettings>): Promise<readonly Row[]> {
   const { latencyMs, appenders, durationMs } = context.settings;
-  return onBucket(context, async (bucket) => {
+  const measureAll = async (bucket: Bucket): Promise<readonly Row[]> => {
     const rows: Row[] = [];
     await using route = await proxiedRoute(bucket, latencyMs);
     for (const count of appenders) {
@@ -67,7 +75,8 @@ function run(context: ScenarioContext<BucketRequestsSettings>): Promise<readonly
       });
     }
     return rows;
-  });
+  };
+  return onBucket(context, measureAll, { needsProxy: true });
 }
 
 export const bucketRequests: Scenario<BucketRequestsSettings> = {
