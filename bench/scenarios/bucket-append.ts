@@ -83,7 +83,7 @@ async function measure(
       "events a group": eventsPerGroup,
       "group bytes": groupBytes,
       "bare PUT p50": median(turns.map(({ bare }) => bare.latencyMs.p50)),
-      p99: median(turns.map(({ bare }) => bare.latencyMs.p99)),
+      "bare p99": median(turns.map(({ bare }) => bare.latencyMs.p99)),
       "p50 / bare": median(turns.map(({ appends, bare }) => appends.latencyMs.p50 / bare.latencyMs.p50)),
     },
   };
