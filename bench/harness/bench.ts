@@ -4,10 +4,11 @@ import { rmSync } from "node:fs";
 import { mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { startMinio } from "../../test/support/minio.ts";
 import { readEnvironment } from "./environment.ts";
 import { type EventSource, openEventSource } from "./event-source.ts";
 import { urlKindOf } from "./locations.ts";
-import { type BenchOptions, parseOptions, usage } from "./options.ts";
+import { type BenchOptions, ownMinioUrl, parseOptions, usage } from "./options.ts";
 import { type Report, type ScenarioReport, toJson, toTables } from "./report.ts";
 import { runInOwnProcess, type ScenarioRunner } from "./run-scenario.ts";
 import type { Scenario } from "./scenario.ts";
@@ -82,8 +83,9 @@ async function write(report: Report, options: BenchOptions, run: BenchRun): Prom
   if (options.json !== undefined) await writeFile(options.json, toJson(report));
 }
 
-/** The URL that was given, or a temporary folder that goes away. */
+/** The URL that was given, or a temporary folder, or a MinIO, that goes away. */
 async function openLocation(url: string | undefined): Promise<AsyncDisposable & { readonly url: string }> {
+  if (url === ownMinioUrl) return await openMinio();
   if (url !== undefined) return { url, [Symbol.asyncDispose]: async () => {} };
   const folder = await mkdtemp(join(tmpdir(), "strata-bench-"));
   const remove = (): void => rmSync(folder, { recursive: true, force: true });
@@ -96,4 +98,17 @@ async function openLocation(url: string | undefined): Promise<AsyncDisposable & 
       remove();
     },
   };
+}
+
+/** A bucket that this process and its children reach by the environment, as they would any other. */
+async function openMinio(): Promise<AsyncDisposable & { readonly url: string }> {
+  const minio = await startMinio();
+  const { endpoint, region, accessKeyId, secretAccessKey } = minio.s3;
+  Object.assign(process.env, {
+    AWS_ENDPOINT_URL: endpoint,
+    AWS_REGION: region,
+    AWS_ACCESS_KEY_ID: accessKeyId,
+    AWS_SECRET_ACCESS_KEY: secretAccessKey,
+  });
+  return { url: `s3://${await minio.createBucket()}`, [Symbol.asyncDispose]: () => minio[Symbol.asyncDispose]() };
 }

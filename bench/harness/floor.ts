@@ -2,6 +2,7 @@
 
 import { closeSync, fsyncSync, mkdirSync, openSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { openBarePuts } from "./bare-puts.ts";
 import { folderOf, urlKindOf } from "./locations.ts";
 
 export interface Floor {
@@ -35,15 +36,8 @@ function newFiles(folder: string): Floor {
 
 /** Reaches the bucket by the `AWS_*` variables. */
 function putObjects(url: string): Floor {
-  const [bucket = "", ...path] = url.slice("s3://".length).split("/");
-  const client = new Bun.S3Client({ bucket });
-  return {
-    name: "put-object",
-    write: async (_worker, sequence) => {
-      await client.write([...path, `object-${sequence}`].join("/"), bytes);
-    },
-    close: async () => {},
-  };
+  const { put } = openBarePuts(url, {}, bytes.length);
+  return { name: "put-object", write: put, close: async () => {} };
 }
 
 /** The floors of a URL's storage, open one at a time; none for memory. */

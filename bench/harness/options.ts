@@ -1,6 +1,7 @@
 /** The command line of the benches. */
 
 import { parseArgs } from "node:util";
+import { minioAvailable } from "../../test/support/minio.ts";
 import { generatedData } from "./event-source.ts";
 import { urlKindOf } from "./locations.ts";
 import { type Scenario, type Size, sizes } from "./scenario.ts";
@@ -10,12 +11,15 @@ export interface BenchOptions {
   readonly help: boolean;
   readonly scenarios: readonly Scenario[];
   readonly size: Size;
-  /** Without it, a temporary folder that is removed at the end. */
+  /** Without it, a temporary folder that is removed at the end; `ownMinioUrl` for a server that is ended then. */
   readonly url: string | undefined;
   /** A file for the report as JSON; `-` for standard output. */
   readonly json: string | undefined;
   readonly data: string | undefined;
 }
+
+/** What `--url` takes for a bucket on a MinIO of the run's own. */
+export const ownMinioUrl = "minio:";
 
 export function usage(scenarios: readonly Scenario[]): string {
   const width = Math.max(...scenarios.map(({ name }) => name.length));
@@ -25,7 +29,8 @@ Runs the named scenarios, or all of them, and prints a table for each.
 
   --size SIZE   smoke (all in seconds), quick (minutes; the default) or full (for claims)
   --url URL     memory:, file:DIR or s3://bucket/prefix (reached by AWS_*); each scenario makes stores of its own below it
-                and leaves them there. Default: a temporary folder, removed at the end
+                and leaves them there. Or "${ownMinioUrl}" for a bucket on a MinIO that is started (its binary is named by
+                STRATA_MINIO) and ended. Default: a temporary folder, removed at the end
   --json FILE   writes the report as JSON too; - for standard output, and then the tables go to standard error
   --data FILE   the events to import, CloudEvents as JSON lines (.jsonl, .jsonl.gz), or "${generatedData}" for made-up ones.
                 Default: what STRATA_TEST_DATA names, else the usual file where it exists, else made-up ones
@@ -81,7 +86,9 @@ export function parseOptions(argv: readonly string[], scenarios: readonly Scenar
   if (size === undefined)
     throw new UsageError(`--size must be ${sizes.join(", ")}, not ${JSON.stringify(values.size)}`);
   const url = text(values.url, "--url");
-  if (url !== undefined) urlKindOf(url);
+  if (url === ownMinioUrl && !minioAvailable)
+    throw new UsageError("There is no MinIO: name its binary in STRATA_MINIO");
+  if (url !== undefined && url !== ownMinioUrl) urlKindOf(url);
   return {
     help: values.help === true,
     scenarios: named(positionals, scenarios),

@@ -3,10 +3,18 @@
 import type { Scenario } from "../harness/scenario.ts";
 import { append } from "./append.ts";
 import { appendExisting } from "./append-existing.ts";
+import { bucketAppend } from "./bucket-append.ts";
+import { bucketColdOpen } from "./bucket-cold-open.ts";
+import { bucketColdRead } from "./bucket-cold-read.ts";
+import { bucketDiskCache } from "./bucket-disk-cache.ts";
+import { bucketIdle } from "./bucket-idle.ts";
+import { bucketPut } from "./bucket-put.ts";
+import { bucketRequests } from "./bucket-requests.ts";
 import { coldOpen } from "./cold-open.ts";
 import { execute } from "./execute.ts";
 import { importEvents } from "./import.ts";
 import { linger } from "./linger.ts";
+import { longRun } from "./long-run.ts";
 import { memory } from "./memory.ts";
 import { partitions } from "./partitions.ts";
 import { payloadEncoding } from "./payload-encoding.ts";
@@ -33,6 +41,14 @@ export const scenarios: readonly Scenario[] = [
   partitions,
   linger,
   memory,
+  longRun,
   payloadEncoding,
   peers,
+  bucketPut,
+  bucketAppend,
+  bucketColdOpen,
+  bucketColdRead,
+  bucketDiskCache,
+  bucketRequests,
+  bucketIdle,
 ];

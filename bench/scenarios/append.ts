@@ -1,11 +1,11 @@
 /** Appends of one event to a new stream, by ever more appenders at once; beside it the floor that a bare write makes. */
 
-import { closedLoop, type LoopReport, type LoopSettings } from "../harness/closed-loop.ts";
+import { fileURLToPath } from "node:url";
+import { spawnBun } from "../harness/child-process.ts";
+import { closedLoop, type LoopSettings } from "../harness/closed-loop.ts";
 import { openFloor } from "../harness/floor.ts";
-import { sampleEvent } from "../harness/sample-events.ts";
-import { checkEqual, type Row, type Scenario, type ScenarioContext } from "../harness/scenario.ts";
-import { openStrataTarget } from "../harness/strata-target.ts";
-import type { Target } from "../harness/target.ts";
+import { check, type Row, type Scenario, type ScenarioContext } from "../harness/scenario.ts";
+import type { AppendJob, AppendOutcome } from "./append-process.ts";
 
 export interface AppendSettings extends LoopSettings {
   readonly appenders: readonly number[];
@@ -13,13 +13,14 @@ export interface AppendSettings extends LoopSettings {
 
 const appenders = [1, 16, 64, 256, 1_024];
 
-async function measureAppends(target: Target, count: number, settings: LoopSettings): Promise<LoopReport> {
-  let next = 0;
-  return await closedLoop(count, settings, async (worker, sequence) => {
-    const number = next;
-    next += 1;
-    await target.appendNew(`order-${worker}-${sequence}`, sampleEvent(number));
-  });
+const processFile = fileURLToPath(new URL("./append-process.ts", import.meta.url));
+
+/** In a process of its own, as a service would be: what one number of appenders leaves in memory is not the next one's. */
+async function measureAppends(job: AppendJob): Promise<AppendOutcome> {
+  const child = spawnBun(processFile, [JSON.stringify(job)]);
+  const output = await new Response(child.stdout).text();
+  check((await child.exited) === 0, `the process of ${job.appenders} appenders failed`);
+  return JSON.parse(output) as AppendOutcome;
 }
 
 async function floorRows(context: ScenarioContext<AppendSettings>): Promise<readonly Row[]> {
@@ -34,20 +35,12 @@ async function floorRows(context: ScenarioContext<AppendSettings>): Promise<read
 
 async function run(context: ScenarioContext<AppendSettings>): Promise<readonly Row[]> {
   const rows: Row[] = [...(await floorRows(context))];
-  for (const count of context.settings.appenders) {
-    context.progress(`${count} appenders`);
-    await context.memory.settle();
-    await using target = await openStrataTarget(context.freshUrl(String(count)));
-    const report = await measureAppends(target, count, context.settings);
-    const { count: n, perSecond, latencyMs } = report;
-    rows.push({
-      parameters: { appenders: count },
-      n,
-      perSecond,
-      latencyMs,
-      rssMaxMb: context.memory.maxSinceSettledMb(),
-    });
-    checkEqual(await target.readAll(), report.total, `events read after ${count} appenders`);
+  const { appenders: levels, ...settings } = context.settings;
+  for (const appenders of levels) {
+    context.progress(`${appenders} appenders`);
+    const url = context.freshUrl(String(appenders));
+    const { count, perSecond, latencyMs, rssMaxMb } = await measureAppends({ url, appenders, settings });
+    rows.push({ parameters: { appenders }, n: count, perSecond, latencyMs, rssMaxMb });
   }
   return rows;
 }

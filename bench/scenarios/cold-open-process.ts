@@ -1,14 +1,20 @@
-/** The processes of `cold-open`: one imports, to be killed or to end; one opens what the first left, and times that. */
+/**
+ * The processes of `cold-open` and `bucket-cold-open`: one imports, to be killed or to end; one commits event by event, to be killed;
+ * one opens what the others left, and times that.
+ */
 
-import { openEventStore } from "../../src/index.ts";
+import { openEventStore, type S3Options } from "../../src/index.ts";
 import { openEventSource } from "../harness/event-source.ts";
 import { MemorySampler } from "../harness/memory-sampler.ts";
+import { sampleEvent } from "../harness/sample-events.ts";
 import { countEvents, importInto } from "../harness/strata-target.ts";
 
 export interface StoreJob {
   readonly url: string;
   readonly events: number;
   readonly data: string;
+  /** Default: as the environment says. */
+  readonly s3?: S3Options;
 }
 
 export interface OpenReport {
@@ -25,19 +31,33 @@ export interface OpenReport {
 /** Before the number of events acknowledged so far, on a line of standard output. */
 export const importProgress = "acknowledged ";
 
-async function importAll({ url, events, data }: StoreJob): Promise<void> {
-  await using store = await openEventStore({ url });
+function say(acknowledged: number): void {
+  process.stdout.write(`${importProgress}${acknowledged}\n`);
+}
+
+async function importAll({ url, events, data, s3 = {} }: StoreJob): Promise<void> {
+  await using store = await openEventStore({ url, s3 });
   await importInto(store, openEventSource(data).batches(events), ({ events: acknowledged }) => {
-    process.stdout.write(`${importProgress}${acknowledged}\n`);
+    say(acknowledged);
   });
 }
 
-async function openAndRead({ url, data }: StoreJob): Promise<OpenReport> {
+/** One commit group after another, each of one event; then it waits to be killed. */
+async function commitSingly({ url, events, s3 = {} }: StoreJob): Promise<void> {
+  const store = await openEventStore({ url, s3 });
+  for (let number = 1; number <= events; number += 1) {
+    await store.append(`order-${number}`, [sampleEvent(number)], { expectedVersion: "any" });
+    say(number);
+  }
+  await new Promise(() => {});
+}
+
+async function openAndRead({ url, data, s3 = {} }: StoreJob): Promise<OpenReport> {
   let streamName = "";
   for await (const [event] of openEventSource(data).batches(1)) streamName = event?.streamName ?? "";
   using memory = new MemorySampler();
   const startedMs = performance.now();
-  const store = await openEventStore({ url });
+  const store = await openEventStore({ url, s3 });
   const openedMs = performance.now();
   const inStream = await countEvents(store.readStream(streamName));
   const readMs = performance.now();
@@ -55,6 +75,7 @@ if (import.meta.main) {
   const [, , command, argument] = process.argv;
   const job = JSON.parse(argument ?? "null") as StoreJob;
   if (command === "import") await importAll(job);
+  else if (command === "commit-singly") await commitSingly(job);
   else await Bun.write(Bun.stdout, JSON.stringify(await openAndRead(job)));
   process.exit(0);
 }

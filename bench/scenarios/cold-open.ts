@@ -15,10 +15,14 @@ const processFile = fileURLToPath(new URL("./cold-open-process.ts", import.meta.
 
 /**
  * Imports in a process of its own, and kills it there once `killAfter` events were acknowledged; without it, the import
- * ends and the store is closed. Answers how many events were acknowledged.
+ * ends and the store is closed. Answers how many events were acknowledged. `command`: as the process knows it.
  */
-async function importInProcess(job: StoreJob, killAfter: number | undefined): Promise<number> {
-  const child = spawnBun(processFile, ["import", JSON.stringify(job)]);
+export async function importInProcess(
+  job: StoreJob,
+  killAfter: number | undefined,
+  command: "import" | "commit-singly" = "import",
+): Promise<number> {
+  const child = spawnBun(processFile, [command, JSON.stringify(job)]);
   let acknowledged = 0;
   let text = "";
   const decoder = new TextDecoder();
@@ -35,7 +39,7 @@ async function importInProcess(job: StoreJob, killAfter: number | undefined): Pr
   return acknowledged;
 }
 
-async function openInProcess(job: StoreJob): Promise<OpenReport> {
+export async function openInProcess(job: StoreJob): Promise<OpenReport> {
   const child = spawnBun(processFile, ["open", JSON.stringify(job)]);
   const output = await new Response(child.stdout).text();
   checkEqual(await child.exited, 0, "exit code of the process that opens");

@@ -1,11 +1,14 @@
 /** The parts of the harness that a wrong figure would come from. */
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { dollarsOf, requestsOf, timesRequests } from "../../bench/harness/bucket.ts";
 import { closedLoop } from "../../bench/harness/closed-loop.ts";
 import { openEventSource } from "../../bench/harness/event-source.ts";
 import { urlBelow } from "../../bench/harness/locations.ts";
 import { sampleEvent } from "../../bench/harness/sample-events.ts";
 import { DurationRecorder, median, medianBy, percentile, summarize } from "../../bench/harness/statistics.ts";
+import type { CountRow } from "../support/fault-proxy.ts";
+import type { RequestPurpose } from "../support/fault-rules.ts";
 
 setDefaultTimeout(60_000);
 
@@ -50,6 +53,27 @@ test("every scenario gets a place of its own below the URL", () => {
   expect(urlBelow("file:.data/bench/", "run-1-append")).toBe("file:.data/bench/run-1-append");
   expect(urlBelow("s3://bucket", "run-1-append")).toBe("s3://bucket/run-1-append");
   expect(urlBelow("s3://bucket/a/b", "run-1-append")).toBe("s3://bucket/a/b/run-1-append");
+});
+
+test("requests that a proxy counted are billed by kind, leases and checks apart", () => {
+  const row = (method: string, purpose: RequestPurpose, requests: number): CountRow => ({
+    ...{ bucket: "b", faults: 0, refusals: 0, requestBytes: 0, answerBytes: 0 },
+    ...{ method, purpose, requests },
+  });
+  const counted = [
+    row("PUT", "wal", 100),
+    row("GET", "list", 20),
+    row("GET", "sst", 7),
+    row("HEAD", "wal", 3),
+    row("DELETE", "wal", 9),
+    row("PUT", "other", 5),
+  ];
+  expect(requestsOf(counted)).toEqual({ puts: 105, gets: 7, lists: 20, heads: 3, deletes: 9 });
+  expect(requestsOf(counted, "database").puts).toBe(100);
+  expect(requestsOf(counted, "beside")).toEqual({ puts: 5, gets: 0, lists: 0, heads: 0, deletes: 0 });
+  const million = timesRequests(requestsOf(counted, "database"), 10_000);
+  // $5 a million for PUT and LIST, $0.40 for GET and HEAD.
+  expect(dollarsOf(million)).toBeCloseTo(5 * 1.2 + 0.4 * 0.1, 6);
 });
 
 describe("events", () => {

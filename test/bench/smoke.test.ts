@@ -9,10 +9,12 @@ import type { Report } from "../../bench/harness/report.ts";
 import { runHere } from "../../bench/harness/run-scenario.ts";
 import { check, type Scenario } from "../../bench/harness/scenario.ts";
 import { scenarios } from "../../bench/scenarios/all.ts";
+import { minioAvailable } from "../support/minio.ts";
 
 setDefaultTimeout(60_000);
 
 const mainFile = join(import.meta.dir, "..", "..", "bench", "main.ts");
+const ofBuckets: readonly Scenario[] = scenarios.filter(({ name }) => name.startsWith("bucket-"));
 const folder = mkdtempSync(join(tmpdir(), "strata-bench-test-"));
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -24,7 +26,16 @@ interface Ended {
 }
 
 async function runAsCommand(...argv: readonly string[]): Promise<Ended> {
-  const child = Bun.spawn([process.execPath, mainFile, ...argv], { stdout: "pipe", stderr: "pipe" });
+  return await runUnder({}, ...argv);
+}
+
+/** As a command, with its environment changed; `undefined` takes a variable away. */
+async function runUnder(
+  environment: Readonly<Record<string, string | undefined>>,
+  ...argv: readonly string[]
+): Promise<Ended> {
+  const env = { ...process.env, ...environment };
+  const child = Bun.spawn([process.execPath, mainFile, ...argv], { env, stdout: "pipe", stderr: "pipe" });
   const [out, error] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
   return { exitCode: await child.exited, out, error };
 }
@@ -46,8 +57,8 @@ async function runInTest(list: readonly Scenario[], ...argv: readonly string[]):
   return { exitCode, out, error };
 }
 
-function expectRowsOfAll(report: Report): void {
-  expect(report.scenarios.map(({ scenario }) => scenario)).toEqual(scenarios.map(({ name }) => name));
+function expectRowsOfAll(report: Report, list: readonly Scenario[] = scenarios): void {
+  expect(report.scenarios.map(({ scenario }) => scenario)).toEqual(list.map(({ name }) => name));
   for (const { scenario, rows, failure, rssMaxMb } of report.scenarios) {
     expect([scenario, failure]).toEqual([scenario, undefined]);
     expect(rows.length).toBeGreaterThan(0);
@@ -78,16 +89,13 @@ const failing: Scenario = {
   },
 };
 
+/** Where no MinIO is found. */
+const withoutMinio = { STRATA_MINIO: undefined, CI: undefined, PATH: folder } as const;
+
 describe("the benches at smoke size", () => {
   test("run every scenario on a folder, each in a process of its own, and report as JSON", async () => {
-    const { exitCode, out, error } = await runAsCommand(
-      "--size",
-      "smoke",
-      "--url",
-      `file:${folder}/given`,
-      "--json",
-      "-",
-    );
+    const words = ["--size", "smoke", "--url", `file:${folder}/given`, "--json", "-"];
+    const { exitCode, out, error } = await runUnder(withoutMinio, ...words);
     expect(exitCode, error).toBe(0);
     const report = JSON.parse(out) as Report;
     expectRowsOfAll(report);
@@ -101,7 +109,28 @@ describe("the benches at smoke size", () => {
     // The tables go to where they do not disturb the JSON; the stores that were asked for stay.
     for (const { name, question } of scenarios) expect(error).toContain(`${name}: ${question}`);
     expect(readdirSync(join(folder, "given")).some((name) => /^run-.+-append-1$/.test(name))).toBe(true);
+    const skipped = report.scenarios.filter(({ rows }) => rows[0]?.extra?.remark === "skipped: no MinIO");
+    expect(skipped.map(({ scenario }) => scenario)).toEqual(ofBuckets.map(({ name }) => name));
   });
+
+  const onMinio = scenarios.filter((scenario) => ofBuckets.includes(scenario) || scenario.name === "replica-lag");
+  const middle = Math.ceil(onMinio.length / 2);
+  const halves = { first: onMinio.slice(0, middle), second: onMinio.slice(middle) } as const;
+
+  test.skipIf(!minioAvailable).each(["first", "second"] as const)(
+    "run those of buckets, and one more, on a MinIO that is started for them: the %s half",
+    async (half) => {
+      const names = halves[half].map(({ name }) => name);
+      const { exitCode, out, error } = await runAsCommand(
+        ...["--size", "smoke", "--url", "minio:", "--json", "-", ...names],
+      );
+      expect(exitCode, error).toBe(0);
+      const report = JSON.parse(out) as Report;
+      expectRowsOfAll(report, halves[half]);
+      expect(report.urlKind).toBe("s3");
+      for (const { rows } of report.scenarios) expect(rows[0]?.extra?.remark).toBeUndefined();
+    },
+  );
 
   test("run every scenario in memory, with made-up events, and write the JSON to a file", async () => {
     const file = join(folder, "report.json");
@@ -158,6 +187,12 @@ describe("the benches say by their exit code", () => {
     expect(exitCode).toBe(2);
     expect(out).toBe("");
     expect(error).toContain(named);
+  });
+
+  test("2 that there is no MinIO to start", async () => {
+    const { exitCode, error } = await runUnder(withoutMinio, "append", "--size", "smoke", "--url", "minio:");
+    expect(exitCode).toBe(2);
+    expect(error).toContain("STRATA_MINIO");
   });
 
   test("0 that --help was all that was wanted", async () => {

@@ -1,0 +1,108 @@
+/**
+ * What of a commit on a bucket is what, one after another and in turns: the bare conditional PUT on a connection that is kept,
+ * the same on a new connection each time, as the engine makes them, the byte store alone, and an append.
+ */
+
+import { type EventStore, openEventStore, type S3Options } from "../../src/index.ts";
+import type { KeyValueStore } from "../../src/kv/kv.ts";
+import { parseStoreUrl } from "../../src/kv/object-store.ts";
+import { openSlateKv } from "../../src/kv/slatedb-kv.ts";
+import { systemClock } from "../../src/runtime/clock.ts";
+import { openBarePuts } from "../harness/bare-puts.ts";
+import { type Bucket, latenciesTo, onBucket, openRoute, type Route } from "../harness/bucket.ts";
+import { closedLoop, type LoopReport } from "../harness/closed-loop.ts";
+import { sampleEvent } from "../harness/sample-events.ts";
+import type { Row, Scenario, ScenarioContext } from "../harness/scenario.ts";
+import { median, medianBy } from "../harness/statistics.ts";
+
+export interface BucketPutSettings {
+  readonly latenciesMs: readonly number[];
+  /** Of each way in each turn. */
+  readonly durationMs: number;
+  readonly turns: number;
+}
+
+/** What a group of one sample event comes to in the WAL. */
+const objectBytes = 495;
+
+interface Way {
+  readonly name: string;
+  readonly work: () => Promise<void>;
+}
+
+function openKv(url: string, s3: S3Options, reuseConnections: boolean): Promise<KeyValueStore> {
+  return openSlateKv({ location: parseStoreUrl(url), s3, clock: systemClock, tuning: { reuseConnections } });
+}
+
+function writer(kv: KeyValueStore): () => Promise<void> {
+  const value = crypto.getRandomValues(Buffer.alloc(objectBytes));
+  let next = 0;
+  return async () => {
+    next += 1;
+    await kv.write([{ kind: "put", key: Buffer.from(`key-${next}`), value }]);
+  };
+}
+
+function appender(store: EventStore): () => Promise<void> {
+  let next = 0;
+  return async () => {
+    next += 1;
+    await store.append(`order-${next}`, [sampleEvent(next)], { expectedVersion: "no-stream" });
+  };
+}
+
+async function measure(
+  { settings, progress }: ScenarioContext<BucketPutSettings>,
+  bucket: Bucket,
+  route: Route,
+): Promise<readonly Row[]> {
+  const place = (part: string): string => bucket.freshUrl(`${route.name.replace(" ", "-")}-${part}`);
+  await using kv = await openKv(place("kv"), route.s3, false);
+  await using pooled = await openKv(place("pooled"), route.s3, true);
+  await using store = await openEventStore({ url: place("store"), s3: route.s3 });
+  const bare = (part: string, keep: boolean): (() => Promise<void>) =>
+    openBarePuts(place(part), route.s3, objectBytes, { keepConnection: keep }).put;
+  const ways: readonly Way[] = [
+    { name: "bare PUT, connection kept", work: bare("kept", true) },
+    { name: "bare PUT, a connection each", work: bare("each", false) },
+    { name: "byte store, connections kept", work: writer(pooled) },
+    { name: "byte store, a connection each", work: writer(kv) },
+    { name: "append", work: appender(store) },
+  ];
+  const reports = new Map<string, LoopReport[]>(ways.map(({ name }) => [name, []]));
+  const once = { warmUpMs: 0, durationMs: settings.durationMs, runs: 1 };
+  for (let turn = 0; turn < settings.turns; turn += 1) {
+    progress(`${route.name}: turn ${turn + 1}`);
+    for (const { name, work } of ways) reports.get(name)?.push(await closedLoop(1, once, work));
+  }
+  const floors = reports.get("bare PUT, connection kept") ?? [];
+  return [...reports].map(([name, runs]) => {
+    const { count, perSecond, latencyMs } = medianBy(runs, (report) => report.latencyMs.p50);
+    const ratios = runs.map((report, turn) => report.latencyMs.p50 / (floors[turn]?.latencyMs.p50 ?? Number.NaN));
+    const extra = { "p50 / bare": median(ratios) };
+    return { parameters: { latency: route.name, what: name }, n: count, perSecond, latencyMs, extra };
+  });
+}
+
+function run(context: ScenarioContext<BucketPutSettings>): Promise<readonly Row[]> {
+  return onBucket(context, async (bucket) => {
+    const rows: Row[] = [];
+    for (const latencyMs of latenciesTo(bucket, context.settings.latenciesMs)) {
+      await using route = await openRoute(bucket, latencyMs);
+      rows.push(...(await measure(context, bucket, route)));
+    }
+    return rows;
+  });
+}
+
+export const bucketPut: Scenario<BucketPutSettings> = {
+  name: "bucket-put",
+  question:
+    "What of a single append in a bucket is the bare PUT, what its connection, what the engine, and what the store?",
+  sizes: {
+    smoke: { latenciesMs: [0], durationMs: 30, turns: 1 },
+    quick: { latenciesMs: [0, 10], durationMs: 500, turns: 5 },
+    full: { latenciesMs: [0, 10], durationMs: 1_000, turns: 5 },
+  },
+  run,
+};
