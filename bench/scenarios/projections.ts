@@ -47,6 +47,10 @@ function rowOf(what: string, events: number, startedMs: number, { memory }: Cont
 async function catchUpAndRebuild(context: Context): Promise<readonly Row[]> {
   const { settings, source, memory } = context;
   const url = context.freshUrl("behind");
+  if (url === "memory:") {
+    const parameters = { what: "documents behind, catching up" };
+    return [{ parameters, n: 0, extra: { remark: "what was in memory is gone when it is opened again" } }];
+  }
   let events = 0;
   {
     await using store = await openEventStore({ url });
