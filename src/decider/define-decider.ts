@@ -6,14 +6,13 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { InvalidArgumentError, printable } from "../errors.ts";
 import { checkInteger, checkOptions } from "../log/arguments.ts";
+import { millisecondsMax } from "../runtime/deadline.ts";
 import type { EventDefinitions, EventTypeOf, NewEventOf, RecordedEventOf } from "../schema/define-events.ts";
 import type { EventMetadata } from "../vocabulary/event.ts";
 import { checkName } from "../vocabulary/names.ts";
 
 /** How long a promise of `decide` may take, unless the decider says otherwise. */
 export const decideTimeoutMsDefault = 10_000;
-/** What a timer can hold. */
-const millisecondsMax = 2 ** 31 - 1;
 
 /** The commands of a decider: a schema each, of Valibot or any other Standard Schema library. */
 export type CommandSchemas = Readonly<Record<string, StandardSchemaV1>>;

@@ -5,6 +5,7 @@
 
 import { InvalidArgumentError, printable } from "../errors.ts";
 import { checkInteger, checkOptions } from "../log/arguments.ts";
+import { millisecondsMax } from "../runtime/deadline.ts";
 import type { EventDefinitions, EventTypeOf } from "../schema/define-events.ts";
 import type { RecordedEvent } from "../vocabulary/event.ts";
 import type { CheckedFilter, EventFilter } from "../vocabulary/filter.ts";
@@ -19,7 +20,7 @@ import {
   narrowed,
 } from "./define-projection.ts";
 import { createProcessor, type ProcessorDefinition } from "./definition.ts";
-import { type CheckedRetries, checkRetries, millisecondsMax, type RetryPolicy } from "./retries.ts";
+import { type CheckedRetries, checkRetries, type RetryPolicy } from "./retries.ts";
 import { syncReactor } from "./sync-reactor.ts";
 
 /**

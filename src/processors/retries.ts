@@ -2,6 +2,7 @@
 
 import { EventStoreError, InvalidArgumentError } from "../errors.ts";
 import { checkInteger, checkOptions } from "../log/arguments.ts";
+import { millisecondsMax } from "../runtime/deadline.ts";
 import type { Random } from "../runtime/random.ts";
 
 /** How failures are retried. */
@@ -21,8 +22,6 @@ export interface CheckedRetries {
 }
 
 export const defaultRetries: CheckedRetries = { attempts: 5, delayMs: 100, delayMsMax: 10_000 };
-/** What a timer can hold. */
-export const millisecondsMax: number = 2 ** 31 - 1;
 
 /** Throws `invalid-argument`. */
 export function checkRetries(value: unknown, argument = "retries"): CheckedRetries {

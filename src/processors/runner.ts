@@ -6,6 +6,7 @@
 import { InvalidArgumentError, OverloadedError, printable, StoreClosedError } from "../errors.ts";
 import { checkInteger, checkOptions, checkSignal } from "../log/arguments.ts";
 import type { StoreCore } from "../log/store-internals.ts";
+import { millisecondsMax } from "../runtime/deadline.ts";
 import { checkName } from "../vocabulary/names.ts";
 import { EventSource } from "./event-source.ts";
 import type { ProcessorControls, ProcessorInfo, RebuildResult } from "./face.ts";
@@ -13,8 +14,9 @@ import type { ParkingControls } from "./parking.ts";
 import type { Processor, Rebuilding } from "./processor.ts";
 import { describeProcessor } from "./processor-info.ts";
 import { RebuildRun } from "./rebuild-run.ts";
-import { checkRetries, defaultRetries, millisecondsMax } from "./retries.ts";
+import { checkRetries, defaultRetries } from "./retries.ts";
 import { processorsMax, SettingsKeeper } from "./settings.ts";
+import { type Settle, waitAmong } from "./waiting.ts";
 import { batchEventsMaxDefault, Worker, type WorkerOptions } from "./worker.ts";
 
 /** How often wakes are looked for; one timer for all, and none where nobody wants to be woken. */
@@ -33,7 +35,7 @@ interface Entry {
 interface WaitingFor {
   readonly entry: Entry;
   readonly position: number;
-  readonly settle: (error?: unknown) => void;
+  readonly settle: Settle;
 }
 
 export class ProcessorRunner implements ProcessorControls {
@@ -99,24 +101,10 @@ export class ProcessorRunner implements ProcessorControls {
     signal?.throwIfAborted();
     this.#core.assertOpen();
     if (this.positionOf(name) >= position) return;
-    await new Promise<void>((resolve, reject) => {
-      const onAbort = (): void => waiting.settle(signal?.reason);
-      const timer = setTimeout(() => waiting.settle(this.#late(entry, position, timeoutMs)), timeoutMs);
-      const waiting: WaitingFor = {
-        entry,
-        position,
-        settle: (error) => {
-          clearTimeout(timer);
-          signal?.removeEventListener("abort", onAbort);
-          this.#waiting.delete(waiting);
-          if (error === undefined) resolve();
-          else reject(error);
-        },
-      };
-      signal?.addEventListener("abort", onAbort, { once: true });
-      this.#waiting.add(waiting);
-      this.#checkWaiting();
-    });
+    const late = (): OverloadedError => this.#late(entry, position, timeoutMs);
+    const waited = waitAmong(this.#waiting, (settle) => ({ entry, position, settle }), { timeoutMs, signal, late });
+    this.#checkWaiting();
+    await waited;
   }
 
   async pauseProcessor(name: string): Promise<void> {

@@ -6,6 +6,7 @@
 import { InvalidArgumentError, printable } from "../errors.ts";
 import { checkInteger, checkOptions, checkSignal } from "../log/arguments.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
+import { millisecondsMax } from "../runtime/deadline.ts";
 import { type IdSource, systemIds } from "../runtime/ids.ts";
 import { type Random, systemRandom } from "../runtime/random.ts";
 import { checkSqlProjection, type SqlProjection } from "./define-sql-projection.ts";
@@ -74,7 +75,6 @@ const leaseMsDefault = 10_000;
 const leaseMsMin = 500;
 const leaseMsMax = 600_000;
 const waitForTimeoutMsDefault = 30_000;
-const millisecondsMax = 2 ** 31 - 1;
 /** The most projections at once. */
 const projectionsMax = 256;
 

@@ -5,6 +5,7 @@
 
 import { InvalidArgumentError, OverloadedError, StoreClosedError } from "../errors.ts";
 import { delayAfter } from "../processors/retries.ts";
+import { type Settle, waitAmong } from "../processors/waiting.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { pause } from "../runtime/deadline.ts";
 import type { Random } from "../runtime/random.ts";
@@ -62,7 +63,7 @@ export interface SqlProjectionInfo {
 
 interface Waiting {
   readonly position: number;
-  readonly settle: (error?: unknown) => void;
+  readonly settle: Settle;
 }
 
 export class SqlProjectionRunner {
@@ -117,29 +118,13 @@ export class SqlProjectionRunner {
     const { name } = this.#options.projection;
     signal?.throwIfAborted();
     if (this.info().position >= position) return;
-    await new Promise<void>((resolve, reject) => {
-      const onAbort = (): void => waiting.settle(signal?.reason);
-      const late = (): void =>
-        waiting.settle(
-          new OverloadedError(
-            `Projection ${JSON.stringify(name)} has not come to position ${position} within ${timeoutMs} ms: it is at ${this.info().position}`,
-          ),
-        );
-      const timer = setTimeout(late, timeoutMs);
-      const waiting: Waiting = {
-        position,
-        settle: (error) => {
-          clearTimeout(timer);
-          signal?.removeEventListener("abort", onAbort);
-          this.#waiting.delete(waiting);
-          if (error === undefined) resolve();
-          else reject(error);
-        },
-      };
-      signal?.addEventListener("abort", onAbort, { once: true });
-      this.#waiting.add(waiting);
-      this.#changed();
-    });
+    const late = (): OverloadedError =>
+      new OverloadedError(
+        `Projection ${JSON.stringify(name)} has not come to position ${position} within ${timeoutMs} ms: it is at ${this.info().position}`,
+      );
+    const waited = waitAmong(this.#waiting, (settle) => ({ position, settle }), { timeoutMs, signal, late });
+    this.#changed();
+    await waited;
   }
 
   pause(): void {

@@ -1,5 +1,8 @@
 /** Timers: a deadline around a promise that cannot be cancelled, and a pause that can. */
 
+/** The most milliseconds that a timer can hold; with more it would go off at once. */
+export const millisecondsMax: number = 2 ** 31 - 1;
+
 export class DeadlineExpired extends Error {
   override readonly name = "DeadlineExpired";
 }

@@ -10,6 +10,7 @@ import { idempotencyWindowMsDefault } from "../log/idempotency-keys.ts";
 import { AdaptiveLinger, fixedLinger, type Linger } from "../log/linger.ts";
 import { type ProcessingOptions, processingOptionNames } from "../processors/processing.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
+import { millisecondsMax } from "../runtime/deadline.ts";
 import { type IdSource, systemIds } from "../runtime/ids.ts";
 import { type Random, systemRandom } from "../runtime/random.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
@@ -108,8 +109,6 @@ const writerNameLengthMax = 128;
 const leaseIntervalMsMin = 100;
 const leaseIntervalMsMax: number = expiresAfterMsMax / expiresAfterIntervals;
 const leaseIntervalMsDefaults = { memory: 10_000, folder: 2_000, s3: 10_000 } as const;
-/** What a timer can hold. */
-export const millisecondsMax: number = 2 ** 31 - 1;
 
 export function warn(error: unknown): void {
   process.emitWarning(error instanceof Error ? error : String(error), { type: "StrataHandlerError" });

@@ -2,11 +2,10 @@
 
 import { InvalidArgumentError, StorageUnavailableError, StoreClosedError } from "../errors.ts";
 import { checkInteger, checkOptions, checkSignal } from "../log/arguments.ts";
+import { millisecondsMax } from "../runtime/deadline.ts";
 import type { LiveFeed } from "../subscriptions/live-feed.ts";
 
 const timeoutMsDefault = 30_000;
-/** What a timer can hold. */
-const millisecondsMax = 2 ** 31 - 1;
 
 export interface PositionSource {
   readonly feed: LiveFeed;

@@ -2,13 +2,13 @@
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { inspect } from "node:util";
 import { findStore, prepareBucket } from "../../src/kv/bucket-access.ts";
 import { parseStoreUrl, type S3Options } from "../../src/kv/object-store.ts";
 import { S3Bucket } from "../../src/kv/s3-client.ts";
 import { StoreChild } from "../support/child.ts";
+import { freePort } from "../support/free-port.ts";
 import { type Interceptor, type S3StandIn, type StandInTls, s3Error, startS3StandIn } from "./s3-stand-in.ts";
 import { failureOf, openOnStandIn, standInCredentials, temporaryFolder } from "./stores.ts";
 
@@ -42,14 +42,6 @@ function tlsFixture(name: string): StandInTls {
 }
 
 const authority = join(import.meta.dir, "../fixtures/tls/authority.pem");
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await new Promise((resolve) => server.once("listening", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof address === "object" && address !== null ? address.port : 0;
-}
 
 describe("Opening a bucket", () => {
   test("costs five requests for writing, two for reading, and leaves nothing behind", async () => {

@@ -5,11 +5,11 @@
 
 import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client } from "minio";
 import type { S3Options } from "../../src/kv/object-store.ts";
+import { freePort } from "./free-port.ts";
 
 function findBinary(): string | undefined {
   const named = process.env.STRATA_MINIO;
@@ -35,17 +35,6 @@ export interface Minio extends AsyncDisposable {
   createBucket(): Promise<string>;
   /** The names of all objects in a bucket below a prefix. */
   list(bucket: string, prefix?: string): Promise<readonly string[]>;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  const { promise, resolve, reject } = Promise.withResolvers<number>();
-  server.on("error", reject);
-  server.listen(0, "127.0.0.1", () => {
-    const address = server.address();
-    server.close(() => (typeof address === "object" && address !== null ? resolve(address.port) : reject(address)));
-  });
-  return await promise;
 }
 
 async function waitUntilHealthy(endpoint: string, exited: Promise<number>): Promise<void> {

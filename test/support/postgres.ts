@@ -6,10 +6,10 @@
 
 import { chownSync, existsSync, readdirSync, readFileSync } from "node:fs";
 import { chmod, mkdtemp, rm } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { SQL } from "bun";
+import { freePort } from "./free-port.ts";
 
 const distribution = "/usr/lib/postgresql";
 
@@ -52,17 +52,6 @@ function account(): { readonly uid: number; readonly gid: number } | undefined {
     if (fields !== undefined) return { uid: Number(fields[2]), gid: Number(fields[3]) };
   }
   throw new Error("PostgreSQL cannot run as root, and there is no user postgres or nobody");
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  const { promise, resolve, reject } = Promise.withResolvers<number>();
-  server.on("error", reject);
-  server.listen(0, "127.0.0.1", () => {
-    const address = server.address();
-    server.close(() => (typeof address === "object" && address !== null ? resolve(address.port) : reject(address)));
-  });
-  return await promise;
 }
 
 async function waitUntilReady(url: string, exited: Promise<number>): Promise<void> {
