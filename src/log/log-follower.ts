@@ -21,10 +21,12 @@ interface Found {
 
 /** What a store says of itself, or `undefined` where there is nothing yet. */
 async function look(kv: KvReader): Promise<Found | undefined> {
-  const [header, end] = await kv.getMany([storeHeaderKey, logEndKey]);
+  // In this order: should another store be put in this one's place meanwhile, an end of that one never goes with this one's header.
+  const end = await kv.get(logEndKey);
+  const header = await kv.get(storeHeaderKey);
   if (header === undefined) return undefined;
   const { storeId } = decodeStoreHeader(header);
-  // Both are written at once, so a header that was read before its store's end is one of a moment ago.
+  // Both are written at once, so an end that was not there yet is one of a moment ago.
   return { storeId, end: end === undefined ? emptyLogEnd : decodeLogEnd(end) };
 }
 
