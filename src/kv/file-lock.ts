@@ -10,6 +10,8 @@ import { nativeFunctions } from "./native-functions.ts";
 
 /** The lock that writers of objects in a folder take; its presence marks a folder of ours. */
 export const folderLockName = ".strata.lock";
+/** Where those who have the database of a folder open for writing hold a lock each. */
+export const folderOpenersName = ".strata.open";
 
 /** How long to wait for the holder of a lock: a few writes of small files. */
 const lockTimeoutMs = 30_000;
@@ -18,6 +20,14 @@ const lockRetryMsMax = 50;
 
 const lockExclusively = 2;
 const doNotWait = 4;
+
+/** Takes the lock of a file for as long as it stays open, or says that somebody else has it. */
+export async function tryFileLock(path: string): Promise<{ release(): Promise<void> } | undefined> {
+  const file = await open(path, "a", 0o600);
+  if (nativeFunctions().flock(file.fd, lockExclusively | doNotWait) === 0) return { release: () => file.close() };
+  await file.close();
+  return undefined;
+}
 
 /** Runs `work` while no other holder of the lock does. Throws `storage-unavailable` where it is not to be had in time. */
 export async function withFileLock<T>(path: string, work: () => Promise<T>): Promise<T> {

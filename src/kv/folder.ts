@@ -3,7 +3,7 @@
 import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { InvalidArgumentError, StorageUnavailableError } from "../errors.ts";
-import { folderLockName } from "./file-lock.ts";
+import { folderLockName, folderOpenersName } from "./file-lock.ts";
 import { databaseFolder } from "./object-store.ts";
 
 /**
@@ -43,8 +43,9 @@ export async function findFolder(directory: string): Promise<"new" | "existing">
 }
 
 async function folderState(directory: string, entries: readonly string[]): Promise<"new" | "existing"> {
-  // Objects beside the database may be there before it.
-  if (entries.length === 0 || (entries.includes(folderLockName) && !entries.includes(databaseFolder))) return "new";
+  // Objects beside the database may be there before it, and so is the lock of whoever opens it.
+  const ours = entries.length === 0 || entries.includes(folderLockName) || entries.includes(folderOpenersName);
+  if (ours && !entries.includes(databaseFolder)) return "new";
   if (!entries.includes(databaseFolder)) {
     throw new InvalidArgumentError("url", `names a folder that is not empty and holds no store: ${directory}`);
   }

@@ -83,6 +83,40 @@ export interface KvStats {
   readonly memtableFlushes: number;
 }
 
+/**
+ * `merging`: everything becomes one run. `waiting`: what that replaced is kept for a while by the engine. `collecting`: it is
+ * waited for its collection.
+ */
+export type KvReclaimPhase = "merging" | "waiting" | "collecting";
+
+export interface KvReclaimProgress {
+  readonly phase: KvReclaimPhase;
+  /** Objects that are still to go, and their bytes; while merging, all there are. */
+  readonly objectsLeft: number;
+  readonly bytesLeft: number;
+  /** It will not wait for longer than this. Absent while it merges. */
+  readonly waitMsMax?: number;
+}
+
+export interface KvReclaimOptions {
+  /** Interrupts it: what was merged stays merged, and what it replaced goes in time. */
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: KvReclaimProgress) => void;
+  /** How long to wait for old objects to go once everything is merged. Default: 25 minutes. */
+  readonly waitMaxMs?: number;
+}
+
+/** Tables and logs of the database before and after. */
+export interface KvReclaimReport {
+  readonly objectsBefore: number;
+  readonly bytesBefore: number;
+  readonly objectsAfter: number;
+  readonly bytesAfter: number;
+  /** Objects from before that were still there when it stopped waiting. 0: nothing of what was deleted is left. */
+  readonly objectsLeft: number;
+  readonly elapsedMs: number;
+}
+
 export interface KeyValueStore extends KvReader, AsyncDisposable {
   /** What people see of it: the URL without credentials. */
   readonly url: string;
@@ -96,6 +130,12 @@ export interface KeyValueStore extends KvReader, AsyncDisposable {
   stats(): KvStats;
   /** What it has asked of its object storage; adapters without one do not have it. */
   objectStoreStats?(): ObjectStoreStats;
+  /**
+   * Gives back the space of rows that were deleted or replaced: rewrites all there is, then waits until nothing of the old is left.
+   * Reads and writes go on; they wait for a moment, three times. One at a time. Throws the signal's reason where that is
+   * aborted, and `storage-unavailable` where another process still has the database open. Adapters whose rows are gone at once do not have it.
+   */
+  reclaim?(options: KvReclaimOptions): Promise<KvReclaimReport>;
   /** Resolves when everything written is durable and a cold open has little to replay. Idempotent. */
   close(): Promise<void>;
 }

@@ -5,6 +5,7 @@
  */
 
 import type { Clock } from "../runtime/clock.ts";
+import type { MergeState } from "./slatedb-reclaim.ts";
 import type { SlateTuning } from "./slatedb-settings.ts";
 
 /** Requests by kind, as a bucket bills them: PUT and LIST at one price, GET and HEAD at another, DELETE at none. */
@@ -82,6 +83,19 @@ interface EngineCounters {
   readonly walDeleted: number;
   readonly flushedBytes: number;
   readonly compactedBytes: number;
+}
+
+/** What the engine says of its merges; a gauge that it does not have is zero. */
+export function readMergeState(metrics: readonly EngineMetric[]): MergeState {
+  const value = (name: string): number =>
+    metrics
+      .filter((metric) => metric.name === `slatedb.${name}`)
+      .reduce((sum, metric) => sum + Number(metric.value[""]), 0);
+  return {
+    l0Tables: value("db.l0_sst_count"),
+    running: value("compactor.running_compactions"),
+    bytesMerged: value("compactor.bytes_compacted"),
+  };
 }
 
 const putApis = ["put", "multipart_init", "multipart_part", "multipart_complete"];
@@ -201,6 +215,30 @@ function byPurpose({ opened, now, uptimeMs, tuning, diskCache }: Derivation): Re
 function rounded(counts: RequestCounts): RequestCounts {
   const { puts, gets, lists, heads, deletes } = counts;
   return { puts, gets: Math.round(gets), lists: Math.round(lists), heads, deletes };
+}
+
+/** What two handles of one database have asked, one after the other. */
+export function addObjectStoreStats(left: ObjectStoreStats, right: ObjectStoreStats): ObjectStoreStats {
+  const purpose = (name: RequestPurpose): RequestCounts => add(left.byPurpose[name], right.byPurpose[name]);
+  return {
+    uptimeMs: left.uptimeMs + right.uptimeMs,
+    requests: add(left.requests, right.requests),
+    failed: left.failed + right.failed,
+    byPurpose: {
+      opening: purpose("opening"),
+      commitGroups: purpose("commitGroups"),
+      memtableFlushes: purpose("memtableFlushes"),
+      compaction: purpose("compaction"),
+      polling: purpose("polling"),
+      garbageCollection: purpose("garbageCollection"),
+      reads: purpose("reads"),
+    },
+    bytesWritten: {
+      commitGroups: left.bytesWritten.commitGroups + right.bytesWritten.commitGroups,
+      memtableFlushes: left.bytesWritten.memtableFlushes + right.bytesWritten.memtableFlushes,
+      compaction: left.bytesWritten.compaction + right.bytesWritten.compaction,
+    },
+  };
 }
 
 export interface RequestMeterOptions {

@@ -4,14 +4,18 @@ import type { Clock } from "../runtime/clock.ts";
 import { prepareBucket } from "./bucket-access.ts";
 import { DiskCache, type DiskCacheOptions } from "./disk-cache.ts";
 import { prepareFolder } from "./folder.ts";
+import { type FolderOpener, holdOpen } from "./folder-openers.ts";
 import type { KeyValueStore } from "./kv.ts";
 import { openWithin } from "./late-opens.ts";
 import type { S3Options, StoreLocation } from "./object-store.ts";
-import { RequestMeter } from "./object-store-stats.ts";
+import { RequestMeter, readMergeState } from "./object-store-stats.ts";
+import { openObjects } from "./objects.ts";
 import { databaseBuilder, type NativeDatabase, NativeMetrics } from "./slatedb-binding.ts";
 import { maySayNoSuchBucket, openError } from "./slatedb-errors.ts";
 import { bucketPlace, folderPlace, memoryPlace, type NativePlace } from "./slatedb-place.ts";
+import type { ReclaimPlace } from "./slatedb-reclaim.ts";
 import { engineSettings, type SlateTuning, type StorageProfile, tuningFor } from "./slatedb-settings.ts";
+import { type OpenedWriter, SlateStore } from "./slatedb-store.ts";
 import { SlateWriter } from "./slatedb-writer.ts";
 
 export interface SlateKvOptions {
@@ -26,13 +30,27 @@ export interface SlateKvOptions {
   readonly tuning?: Partial<SlateTuning>;
 }
 
-async function resolvePlace({ location, s3 }: SlateKvOptions, tuning: SlateTuning): Promise<NativePlace> {
+interface WriterPlace extends NativePlace {
+  /** Who else has a folder open; nothing for other places. */
+  readonly opener?: FolderOpener;
+}
+
+async function withOpener(location: StoreLocation & { kind: "folder" }, opener: FolderOpener): Promise<WriterPlace> {
+  try {
+    return { ...folderPlace(location), release: () => opener.release(), opener };
+  } catch (error) {
+    await opener.release();
+    throw error;
+  }
+}
+
+async function resolvePlace({ location, s3 }: SlateKvOptions, tuning: SlateTuning): Promise<WriterPlace> {
   switch (location.kind) {
     case "memory":
       return memoryPlace();
     case "folder":
       await prepareFolder(location.directory);
-      return folderPlace(location);
+      return withOpener(location, await holdOpen(location.directory));
     case "s3": {
       const access = await prepareBucket(location, s3, {
         timeoutMs: tuning.openTimeoutMs,
@@ -50,7 +68,7 @@ async function resolvePlace({ location, s3 }: SlateKvOptions, tuning: SlateTunin
 
 interface OpenedDatabase {
   readonly db: NativeDatabase;
-  readonly place: NativePlace;
+  readonly place: WriterPlace;
   readonly metrics: NativeMetrics;
   readonly cache: DiskCache | undefined;
   readonly startedMs: number;
@@ -62,6 +80,25 @@ interface OpenedDatabase {
  */
 export async function openSlateKv(options: SlateKvOptions): Promise<KeyValueStore> {
   const tuning: SlateTuning = { ...tuningFor(options.location, options.profile), ...options.tuning };
+  const { clock, location } = options;
+  const first = await openSlateWriter(options, tuning);
+  const open = (wanted: SlateTuning): Promise<OpenedWriter> => openSlateWriter(options, wanted);
+  return new SlateStore({ url: location.url, tuning, clock, first, open, place: reclaimPlace(options) });
+}
+
+/** Memory that is opened again is another memory, so there is nothing to give back. */
+function reclaimPlace({ location, s3 }: SlateKvOptions): ReclaimPlace | undefined {
+  if (location.kind === "memory") return undefined;
+  return {
+    async *list(prefix) {
+      await using objects = await openObjects(location, s3);
+      yield* objects.list(prefix);
+    },
+  };
+}
+
+/** The engine alone, as one of the writers that a store has one after the other. Throws as `openSlateKv` does. */
+export async function openSlateWriter(options: SlateKvOptions, tuning: SlateTuning): Promise<OpenedWriter> {
   const { clock } = options;
   const { url } = options.location;
   const { db, place, metrics, cache, startedMs } = await openDatabase(options, tuning)
@@ -70,17 +107,21 @@ export async function openSlateKv(options: SlateKvOptions): Promise<KeyValueStor
     .catch((cause) => Promise.reject(openError(cause, url)));
   const { release } = place;
   const meter = new RequestMeter({ metrics: () => metrics.snapshot(), tuning, clock, diskCache: cache !== undefined });
-  const kv = new SlateWriter({ url, db, tuning, clock, meter, cache, release });
+  const writer = new SlateWriter({ url, db, tuning, clock, meter, cache, release });
   if (tuning.flushAfterOpen) {
     try {
-      await kv.flushRecovered(Math.max(1, tuning.openTimeoutMs - (clock.monotonic() - startedMs)));
+      await writer.flushRecovered(Math.max(1, tuning.openTimeoutMs - (clock.monotonic() - startedMs)));
     } catch (cause) {
       // Not waited for: where a flush hangs, closing hangs as well.
-      kv.close().catch(() => {});
+      writer.close().catch(() => {});
       throw openError(cause, url);
     }
   }
-  return kv;
+  return {
+    writer,
+    mergeState: () => readMergeState(metrics.snapshot()),
+    alone: async () => (await place.opener?.alone()) ?? true,
+  };
 }
 
 async function openDatabase(options: SlateKvOptions, tuning: SlateTuning): Promise<OpenedDatabase> {

@@ -10,11 +10,11 @@ import { DeadlineExpired, pause, withDeadline } from "../runtime/deadline.ts";
 import { findStore, prepareBucket } from "./bucket-access.ts";
 import { findFolder } from "./folder.ts";
 import type { KeyValueReader, KvCursor, KvRange, KvReader, KvReaderStats, KvReaderStatus, ScanPurpose } from "./kv.ts";
+import { MovingCursor } from "./moving-cursor.ts";
 import type { S3Options, StoreLocation } from "./object-store.ts";
 import { SignOfLife } from "./sign-of-life.ts";
 import { openError } from "./slatedb-errors.ts";
 import { bucketPlace, folderPlace, type NativePlace } from "./slatedb-place.ts";
-import { ReaderCursor } from "./slatedb-reader-cursor.ts";
 import { ReaderHandle } from "./slatedb-reader-handle.ts";
 import { readerTuning, type SlateReaderTuning } from "./slatedb-reader-tuning.ts";
 
@@ -121,7 +121,7 @@ class SlateReaderKv implements KeyValueReader {
   }
 
   scan(range: KvRange, purpose: ScanPurpose): Promise<KvCursor> {
-    return ReaderCursor.open((work) => this.#onReader(work), range, purpose);
+    return MovingCursor.open<ReaderHandle>((work) => this.#onReader(work), range, purpose, true);
   }
 
   progress(): number {

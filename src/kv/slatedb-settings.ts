@@ -31,6 +31,8 @@ export interface SlateTuning {
   readonly manifestPollMs: number;
   /** How often the compactor looks for tables to merge. With `manifestPollMs` it says how many flushes `l0_max_ssts` must hold. */
   readonly compactorPollMs: number;
+  /** How the compactor chooses what to merge. Absent in service: the engine's own way. */
+  readonly schedulerOptions?: Readonly<Record<string, string>>;
   /** Memtable flushes of our own bound what a cold open replays: by commit groups, bytes and time. */
   readonly memtableFlushGroups: number;
   readonly memtableFlushBytes: number;
@@ -138,7 +140,7 @@ function durationMs(text: string): number | undefined {
 
 /** Whether what the engine reports is what it was told: it writes the same duration in other units. */
 export function sameSetting(wanted: unknown, found: unknown): boolean {
-  if (wanted === found) return true;
+  if (wanted === found || Bun.deepEquals(wanted, found)) return true;
   if (typeof wanted !== "string" || typeof found !== "string") return false;
   const wantedMs = durationMs(wanted);
   return wantedMs !== undefined && wantedMs === durationMs(found);
@@ -168,6 +170,9 @@ export function engineSettings(tuning: SlateTuning): Readonly<Record<string, unk
     "compactor_options.max_concurrent_compactions": 1,
     // The compactor builds a table in memory before it stores it.
     "compactor_options.max_sst_size": 64 * 1024 * 1024,
+    ...(tuning.schedulerOptions === undefined
+      ? {}
+      : { "compactor_options.scheduler_options": tuning.schedulerOptions }),
     "garbage_collector_options.wal_options.interval": interval,
     "garbage_collector_options.wal_options.min_age": minAge,
     "garbage_collector_options.manifest_options.interval": interval,

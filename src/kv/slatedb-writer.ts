@@ -181,6 +181,17 @@ export class SlateWriter implements KeyValueStore, ReadHost {
     if (this.#failure !== undefined) throw errorOf(this.#failure, "not-applied");
   }
 
+  /** Makes a table of everything that is in memory. */
+  async flushMemtable(): Promise<void> {
+    this.assertUsable("not-applied");
+    await this.flushRecovered(this.#tuning.writeTimeoutMs);
+  }
+
+  /** The number of the last write that is durable; it outlives the handle. */
+  get durableSeq(): number {
+    return Number(this.#db.status().durable_seq);
+  }
+
   /** Puts the read deadline around a native call and maps its errors. */
   async read<T>(work: Promise<T>): Promise<T> {
     try {
