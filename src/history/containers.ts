@@ -45,7 +45,11 @@ export function pairOf(before: unknown, after: unknown): Pair | undefined {
   if (before instanceof Map !== after instanceof Map || before instanceof Set !== after instanceof Set)
     return undefined;
   const [one, other] = [membersOf(before), membersOf(after)];
-  return one === undefined || other === undefined ? undefined : { kind: "members", before: one, after: other };
+  if (one === undefined || other === undefined) return undefined;
+  // `1n` in the one set and `"1"` in the other would be called the same, too.
+  const confuses =
+    before instanceof Set && one.entries().some(([name, value]) => other.has(name) && other.get(name) !== value);
+  return confuses ? undefined : { kind: "members", before: one, after: other };
 }
 
 /** Whether two values say the same. What is the very same object is not entered, so that states that share parts are cheap. */
