@@ -3,9 +3,9 @@
  * state. A part that stays the same keeps whoever set it, also where it moves within its list.
  */
 
-import { agreement, membersOf, pairOf, same, step } from "./containers.ts";
+import { agreement, type Members, membersOf, pairOf, same, step } from "./containers.ts";
 
-/** Who has set a value: as a whole, or part by part. */
+/** Who has set a value: as a whole, or part by part, where `by` stands for the parts that are not named. */
 export type BlameTree<By> =
   | { readonly kind: "whole"; readonly by: By }
   | { readonly kind: "members"; readonly by: By; readonly members: ReadonlyMap<string, BlameTree<By>> }
@@ -38,15 +38,19 @@ export function blameChange<By>(
   const pair = depth < depthMax ? pairOf(before, after) : undefined;
   if (pair === undefined) return same(before, after) ? tree : blameAll(by);
   if (pair.kind === "list") return blameList(tree, pair.before, pair.after, by, depth);
-  const members = new Map<string, BlameTree<By>>();
-  for (const [name, value] of pair.after) {
-    const of = pair.before.has(name)
-      ? blameChange(memberOf(tree, name), pair.before.get(name), value, by, depth + 1)
-      : blameAll(by);
-    members.set(name, of);
+  return blameMembers(tree, pair.before, pair.after, by, depth);
+}
+
+function blameMembers<By>(tree: BlameTree<By>, before: Members, after: Members, by: By, depth: number): BlameTree<By> {
+  const members = new Map(tree.kind === "members" ? tree.members : []);
+  for (const [name] of before) if (!after.has(name)) members.delete(name);
+  for (const [name, value] of after) {
+    if (!before.has(name)) members.set(name, blameAll(by));
+    else if (!Object.is(before.get(name), value))
+      members.set(name, blameChange(memberOf(tree, name), before.get(name), value, by, depth + 1));
   }
   // An empty container has nothing else to say who made it so.
-  const emptied = members.size === 0 && pair.before.size > 0;
+  const emptied = after.size === 0 && before.size > 0;
   return { kind: "members", by: emptied ? by : tree.by, members };
 }
 

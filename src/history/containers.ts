@@ -6,14 +6,30 @@
 
 import { isDeepStrictEqual } from "node:util";
 
-/** One member of a container, and what it is called in a pointer. */
-export type Members = ReadonlyMap<string, unknown>;
+/** The members of a container, by what they are called in a pointer. */
+export interface Members extends Iterable<readonly [name: string, value: unknown]> {
+  readonly size: number;
+  has(name: string): boolean;
+  get(name: string): unknown;
+}
 
 /** Whether a value is an object with members and nothing else. */
 export function isPlainObject(value: unknown): value is object {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
   const prototype: unknown = Object.getPrototypeOf(value);
   return prototype === Object.prototype || prototype === null;
+}
+
+/** An object as it stands: a `Map` of it would cost more than most comparisons. */
+function membersOfObject(object: object): Members {
+  return {
+    get size() {
+      return Object.keys(object).length;
+    },
+    has: (name) => Object.hasOwn(object, name),
+    get: (name) => Reflect.get(object, name),
+    [Symbol.iterator]: () => Object.entries(object).values(),
+  };
 }
 
 function membersOfSet(set: ReadonlySet<unknown>): Members | undefined {
@@ -28,7 +44,7 @@ function membersOfSet(set: ReadonlySet<unknown>): Members | undefined {
 
 /** The members of a value; `undefined` where it has none that can be named. */
 export function membersOf(value: unknown): Members | undefined {
-  if (isPlainObject(value)) return new Map(Object.entries(value));
+  if (isPlainObject(value)) return membersOfObject(value);
   if (value instanceof Map) return value.keys().every((key) => typeof key === "string") ? value : undefined;
   return value instanceof Set ? membersOfSet(value) : undefined;
 }
@@ -48,7 +64,7 @@ export function pairOf(before: unknown, after: unknown): Pair | undefined {
   if (one === undefined || other === undefined) return undefined;
   // `1n` in the one set and `"1"` in the other would be called the same, too.
   const confuses =
-    before instanceof Set && one.entries().some(([name, value]) => other.has(name) && other.get(name) !== value);
+    before instanceof Set && [...one].some(([name, value]) => other.has(name) && other.get(name) !== value);
   return confuses ? undefined : { kind: "members", before: one, after: other };
 }
 

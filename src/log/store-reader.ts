@@ -33,7 +33,7 @@ export interface StoreReaderOptions {
   readonly assertReadable: () => void;
 }
 
-type StoredLists = AsyncGenerator<readonly StoredEvent[]>;
+type StoredLists = AsyncGenerator<readonly StoredEvent[], void>;
 
 export class StoreReader {
   readonly index: IndexReader;
@@ -272,14 +272,15 @@ export class StoreReader {
 }
 
 /** The lists without the events that happened later. Looks at their headers only, so what is passed over need not be readable. */
-async function* happenedBy(lists: StoredLists, happenedByMs: number | undefined): StoredLists {
-  if (happenedByMs === undefined) return yield* lists;
-  for await (const list of lists) {
-    yield list.filter(({ bytes }) => {
-      const { occurredAtMs, recordedAtMs } = readHeader(bytes);
-      return (occurredAtMs ?? recordedAtMs) <= happenedByMs;
-    });
-  }
+function happenedBy(lists: StoredLists, happenedByMs: number | undefined): StoredLists {
+  if (happenedByMs === undefined) return lists;
+  const happened = ({ bytes }: StoredEvent): boolean => {
+    const { occurredAtMs, recordedAtMs } = readHeader(bytes);
+    return (occurredAtMs ?? recordedAtMs) <= happenedByMs;
+  };
+  return (async function* (): StoredLists {
+    for await (const list of lists) yield list.filter(happened);
+  })();
 }
 
 /** How a text may stand in the stored bytes of an event: as it is, as in JSON, and as the bytes of a UUID. */
