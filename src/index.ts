@@ -47,6 +47,27 @@ export {
   WriterActiveError,
   WriterFencedError,
 } from "./errors.ts";
+// History
+export type {
+  Blame,
+  BlameLine,
+  BlameOptions,
+  CauseLink,
+  DiffOptions,
+  HistoryEntry,
+  HistoryOptions,
+  HistoryReader,
+  MergedData,
+  PastDocumentReader,
+  PastDocuments,
+  PastDocumentsOptions,
+  StateOptions,
+  StreamDiff,
+  Trace,
+  TraceNode,
+  TraceOptions,
+} from "./history/face.ts";
+export type { StateChange, StateDiff } from "./history/state-diff.ts";
 export {
   type CostEstimate,
   type CostProjection,
@@ -87,7 +108,7 @@ export type {
   SubscribeFrom,
   SubscribeOptions,
 } from "./log/event-store.ts";
-export type { EventStoreReader, ReaderHealth, ReaderStats, WaitOptions } from "./log/event-store-reader.ts";
+export type { EventLogReader, ReaderHealth, ReaderStats, WaitOptions } from "./log/event-store-reader.ts";
 // Partitions
 export {
   openPartitionedEventStore,
@@ -194,7 +215,7 @@ export {
   type Upcaster,
 } from "./schema/define-events.ts";
 // Opening and using a store
-export type { EventStore, EventStoreView } from "./store/event-store.ts";
+export type { EventStore, EventStoreReader, EventStoreView } from "./store/event-store.ts";
 export type { FencedInfo } from "./store/fencing-watch.ts";
 export { openEventStore } from "./store/open-event-store.ts";
 export { openEventStoreReader, type ReaderOptions } from "./store/open-event-store-reader.ts";
@@ -204,5 +225,6 @@ export { readWriterLease, type WriterLeaseOptions } from "./store/read-writer-le
 export type { EventMetadata, NewEvent, RecordedEvent } from "./vocabulary/event.ts";
 export type { ExpectedVersion } from "./vocabulary/expected-version.ts";
 export type { EventFilter, FilterClause } from "./vocabulary/filter.ts";
+export type { AsOf, Moment } from "./vocabulary/moment.ts";
 export { categoryOf } from "./vocabulary/names.ts";
 export type { WriterLease } from "./vocabulary/writer-lease.ts";

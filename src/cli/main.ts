@@ -4,17 +4,21 @@
 import { version } from "../../package.json";
 import { printable } from "../errors.ts";
 import { parseArguments } from "./arguments.ts";
+import { blameCommand } from "./blame.ts";
 import type { Command } from "./command.ts";
 import { costCommand } from "./cost.ts";
+import { diffCommand } from "./diff.ts";
 import { exportCommand } from "./export.ts";
 import { type ExitCode, exitCodeOf, exitCodes, firstError, OutputClosed, sentenceOf, usageFailure } from "./failure.ts";
 import { commandHelp, overallHelp } from "./help.ts";
 import { importCommand } from "./import.ts";
+import { logCommand } from "./log.ts";
 import { nearest } from "./nearest.ts";
 import { standardOutput } from "./output.ts";
 import { readCommand } from "./read.ts";
 import { statsCommand } from "./stats.ts";
 import { streamsCommand } from "./streams.ts";
+import { traceCommand } from "./trace.ts";
 import { writerCommand } from "./writer.ts";
 
 const commands: readonly Command[] = [
@@ -22,6 +26,10 @@ const commands: readonly Command[] = [
   exportCommand,
   readCommand,
   streamsCommand,
+  logCommand,
+  diffCommand,
+  blameCommand,
+  traceCommand,
   statsCommand,
   writerCommand,
   costCommand,

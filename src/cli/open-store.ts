@@ -4,6 +4,7 @@
  */
 
 import {
+  type EventDefinitions,
   type EventStore,
   type EventStoreReader,
   openEventStore,
@@ -64,16 +65,18 @@ export async function openOrCreate({ location, s3 }: ChosenStore): Promise<Event
   return await openEventStore({ url: location.url, s3, writerName });
 }
 
-/** Opens a store that is there for reading, which no writer notices; `not-found` where there is none. */
-export async function openExisting({
-  location,
-  s3: { createBucket: _, ...s3 },
-}: ChosenStore): Promise<EventStoreReader> {
+/** Opens a store that is there for reading, which no writer notices; `not-found` where there is none. `events`: of a category, where they are known. */
+export async function openExisting(
+  { location, s3: { createBucket: _, ...s3 } }: ChosenStore,
+  events?: EventDefinitions,
+): Promise<EventStoreReader> {
   if (location.kind === "memory") {
     throw new CommandFailure("not-found", "There is no store at memory:, which only its own process can read");
   }
   try {
-    return await openEventStoreReader({ url: location.url, s3 });
+    // Without its types: which they are is known only when the command runs.
+    const definitions = events === undefined ? {} : { events: [events as never] };
+    return await openEventStoreReader({ url: location.url, s3, ...definitions });
   } catch (error) {
     if (error instanceof StoreNotFoundError) throw new CommandFailure("not-found", error.message, error);
     throw error;

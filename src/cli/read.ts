@@ -1,15 +1,15 @@
 /** `strata read`: the events of one stream, for people or for programs. */
 
 import { printable } from "../errors.ts";
-import type { EventReader, RecordedEvent } from "../index.ts";
+import type { RecordedEvent } from "../index.ts";
 import type { Arguments } from "./arguments.ts";
 import type { Command } from "./command.ts";
-import { CommandFailure, type ExitCode, exitCodes, usageFailure } from "./failure.ts";
+import { CommandFailure, type ExitCode, exitCodes } from "./failure.ts";
+import { momentOf, momentOptions, readerAt } from "./moment.ts";
 import { chosenStore, openExisting, readingNote, storeOptions } from "./open-store.ts";
 import { standardOutput } from "./output.ts";
 import { toPlainData } from "./plain-data.ts";
 import { dataText, visible } from "./text.ts";
-import { parseTime } from "./time.ts";
 
 export const readCommand: Command = {
   name: "read",
@@ -19,11 +19,7 @@ export const readCommand: Command = {
     { name: "from-version", value: "N", text: "begin at this version" },
     { name: "backwards", text: "the newest first" },
     { name: "limit", value: "N", text: "at most so many events" },
-    {
-      name: "as-of",
-      value: "WHEN",
-      text: "as the stream was at a position (a number) or a time of recording (2026-01-31 or 2026-01-31T12:00:00Z)",
-    },
+    ...momentOptions,
     ...storeOptions,
   ],
   notes: [
@@ -33,15 +29,6 @@ export const readCommand: Command = {
   examples: ["strata read order-42 --url file:.data/shop --backwards --limit 10"],
   run,
 };
-
-function momentOf(given: Arguments): Date | number | undefined {
-  const text = given.text("as-of");
-  if (text === undefined) return undefined;
-  if (/^\d{1,15}$/.test(text)) return Number(text);
-  const moment = parseTime(/^\d{4}-\d\d-\d\d$/.test(text) ? `${text}T00:00:00Z` : text);
-  if (moment !== undefined) return moment;
-  throw usageFailure(`--as-of must be a position or a time such as 2026-01-31T12:00:00Z, not ${printable(text)}`);
-}
 
 function jsonLine(event: RecordedEvent): string {
   const data = toPlainData(event.data).value;
@@ -69,7 +56,7 @@ async function run(given: Arguments): Promise<ExitCode> {
   const moment = momentOf(given);
   const chosen = chosenStore(given);
   await using store = await openExisting(chosen);
-  const reader: EventReader = moment === undefined ? store : store.asOf(moment);
+  const reader = readerAt(store, moment);
   if ((await reader.streamInfo(streamName)) === undefined) {
     const when = moment === undefined ? "" : " as of then";
     throw new CommandFailure("not-found", `There is no stream ${printable(streamName)}${when}`);

@@ -15,7 +15,7 @@ const retryMs = 2;
 const retryMsMax = 100;
 
 /** A decider whose events are the store's. Throws `invalid-argument`. */
-export function knownDecider({ registry }: StoreCore, given: unknown): AnyDecider {
+export function knownDecider({ registry }: Pick<StoreCore, "registry">, given: unknown): AnyDecider {
   const decider = checkDecider(given);
   if (registry.has(decider.events)) return decider;
   const problem = `${printable(decider.name)} has events that the store was not opened with`;

@@ -1,13 +1,12 @@
 /** Everything about deciders that a store offers, without its types: `store/event-store.ts` has the face. */
 
 import { InvalidArgumentError, printable } from "../errors.ts";
-import type { EventReader } from "../log/event-store.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import { CommandHandler, type Executed } from "./command-handler.ts";
 import { knownDecider, streamNameFor } from "./common.ts";
 import { type DecidedOverQuery, decideOverQuery } from "./query-decisions.ts";
 import { Snapshots } from "./snapshots.ts";
-import { type LoadedState, loadState } from "./state-loader.ts";
+import type { LoadedState } from "./state-loader.ts";
 
 export class Deciders {
   readonly #core: StoreCore;
@@ -32,14 +31,6 @@ export class Deciders {
   async load(given: unknown, id: unknown): Promise<LoadedState> {
     const decider = knownDecider(this.#core, given);
     return await this.#handler.load(decider, streamNameFor(decider, id));
-  }
-
-  /** The state of a stream as a view has it. */
-  async loadFrom(reader: EventReader, given: unknown, id: unknown): Promise<LoadedState> {
-    const decider = knownDecider(this.#core, given);
-    const streamName = streamNameFor(decider, id);
-    const snapshots = this.#snapshots;
-    return await loadState({ reader, snapshots, decider, streamName, from: undefined, past: true });
   }
 
   /** Writes the stream's snapshot; answers the version that it reaches to. */

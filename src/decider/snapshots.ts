@@ -3,14 +3,13 @@
  * is damaged, or does not fit, is told to `warn` and ignored; one of another version is never looked at.
  */
 
-import { EventStoreError, InvalidArgumentError } from "../errors.ts";
+import { InvalidArgumentError } from "../errors.ts";
 import { snapshotKey } from "../format/key-families.ts";
 import { encodePayload } from "../format/payload.ts";
-import { decodeSnapshot, encodeSnapshot, type Snapshot } from "../format/snapshot.ts";
-import type { StreamInfo } from "../log/event-store.ts";
+import { encodeSnapshot, type Snapshot } from "../format/snapshot.ts";
 import type { StoreCore } from "../log/store-internals.ts";
-import { checkBySchema } from "../schema/check-by-schema.ts";
 import type { AnyDecider, SnapshotPolicy } from "./define-decider.ts";
+import { type SnapshotFinder, SnapshotReader } from "./snapshot-reader.ts";
 
 /** The most snapshots that are being written in the background; beyond that they are left for another time. */
 export const backgroundSnapshotsMax = 64;
@@ -22,45 +21,21 @@ export interface StateToKeep {
   readonly position: number;
 }
 
-export class Snapshots {
+export class Snapshots implements SnapshotFinder {
   readonly #core: StoreCore;
+  readonly #reader: SnapshotReader;
   readonly #writing = new Set<Promise<void>>();
 
   constructor(core: StoreCore) {
     this.#core = core;
+    this.#reader = new SnapshotReader(core.rows, core.warn);
     core.onClose(async () => {
       await Promise.all(this.#writing);
     });
   }
 
-  /** The stream's snapshot, where there is one that fits. `past`: the stream is seen as of a moment, which it may reach beyond. */
-  async find(
-    decider: AnyDecider,
-    policy: SnapshotPolicy<unknown>,
-    stream: StreamInfo,
-    past: boolean,
-  ): Promise<Snapshot | undefined> {
-    const key = snapshotKey(stream.streamName, decider.name, policy.version);
-    const value = await this.#core.rows.get(key);
-    if (value === undefined) return undefined;
-    try {
-      const snapshot = decodeSnapshot({ key, value });
-      if (past && snapshot.position > stream.lastPosition) return undefined;
-      if (snapshot.streamVersion > stream.version || snapshot.position > stream.lastPosition)
-        return this.#ignore(
-          decider,
-          stream.streamName,
-          `it is of version ${snapshot.streamVersion}, the stream is not`,
-        );
-      if (policy.schema === undefined) return snapshot;
-      const checked = checkBySchema(policy.schema, snapshot.state, "state");
-      if ("value" in checked) return { ...snapshot, state: checked.value };
-      const [issue] = checked.issues;
-      return this.#ignore(decider, stream.streamName, `${issue?.path ?? "state"}: ${issue?.message ?? "is not valid"}`);
-    } catch (cause) {
-      if (cause instanceof EventStoreError && cause.code !== "storage-corrupt") throw cause;
-      return this.#ignore(decider, stream.streamName, "it is damaged", cause);
-    }
+  async find(...given: Parameters<SnapshotFinder["find"]>): Promise<Snapshot | undefined> {
+    return await this.#reader.find(...given);
   }
 
   /** Writes a snapshot and waits for it. Throws `invalid-argument` for a state that cannot be stored, else as `commit`. */
@@ -89,11 +64,5 @@ export class Snapshots {
       .catch((error: unknown) => this.#core.warn(error))
       .finally(() => this.#writing.delete(writing));
     this.#writing.add(writing);
-  }
-
-  #ignore(decider: AnyDecider, streamName: string, why: string, cause?: unknown): undefined {
-    const message = `A snapshot of ${JSON.stringify(streamName)} for ${JSON.stringify(decider.name)} is ignored: ${why}`;
-    this.#core.warn(new Error(message, { cause }));
-    return undefined;
   }
 }

@@ -4,7 +4,7 @@ import type { EventReader, StreamInfo } from "../log/event-store.ts";
 import type { AnyDecider } from "./define-decider.ts";
 import { evolveState, type Folding, initialStateOf } from "./fold.ts";
 import { freezeDeeply } from "./freeze.ts";
-import type { Snapshots } from "./snapshots.ts";
+import type { SnapshotFinder } from "./snapshot-reader.ts";
 import type { FoldedState } from "./state-cache.ts";
 
 export interface LoadedState extends FoldedState {
@@ -16,7 +16,7 @@ export interface LoadedState extends FoldedState {
 
 export interface LoadOptions {
   readonly reader: EventReader;
-  readonly snapshots: Snapshots;
+  readonly snapshots: SnapshotFinder;
   readonly decider: AnyDecider;
   readonly streamName: string;
   /** A state to go on from, if it is not beyond the stream. */

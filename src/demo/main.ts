@@ -9,6 +9,7 @@ import { EventStoreError } from "../index.ts";
 import { measure } from "./chapters/figures.ts";
 import { follow } from "./chapters/following.ts";
 import { overdue, payAndShip } from "./chapters/fulfilling.ts";
+import { lookBack } from "./chapters/history.ts";
 import { placeOrder, refuseNonsense, resolveConflict } from "./chapters/ordering.ts";
 import { readModels, replay, travel } from "./chapters/reading.ts";
 import { takeOver } from "./chapters/takeover.ts";
@@ -44,6 +45,7 @@ async function tell(premises: Premises): Promise<void> {
   await readModels(store, premises.reportFile, [kims, lees]);
   await replay(store, kims);
   await travel(store, kims);
+  await lookBack(store, kims);
   await follow(store);
   await measure(store);
   await takeOver(shop, premises, another);

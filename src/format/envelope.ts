@@ -71,7 +71,8 @@ export interface DecodedEvent extends EventHeader {
   readonly data: unknown;
 }
 
-const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+/** An id that is stored as its 16 bytes. */
+export const uuidPattern: RegExp = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const noTags: readonly string[] = Object.freeze([]);
 const noMetadata: EventMetadata = Object.freeze({});
 const scratch = new ByteWriter(4_096);

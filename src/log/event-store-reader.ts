@@ -1,9 +1,10 @@
-/** The public face of a reader of a store that somebody else writes to. Pure types. */
+/** The public face of a reader of a log that somebody else writes to. Pure types. */
 
 import type { EventStoreError } from "../errors.ts";
 import type { KvReaderStats } from "../kv/kv.ts";
 import type { EventDefinitions, EventTypeOf, RecordedEventOf } from "../schema/define-events.ts";
 import type { EventFilter } from "../vocabulary/filter.ts";
+import type { AsOf } from "../vocabulary/moment.ts";
 import type { EventReader, SubscribeOptions } from "./event-store.ts";
 
 /** How long to wait for a position. */
@@ -32,12 +33,8 @@ export interface ReaderStats {
   readonly failures: number;
 }
 
-/**
- * A read replica: the reads and subscriptions of a store, from the storage itself, beside its writer or without one. It
- * sees what is durable, whole commits in their order, some time after they were acknowledged (see `openEventStoreReader`);
- * it never goes back, and sees nothing newer than its `lastPosition()`. It outlives writers that come and go.
- */
-export interface EventStoreReader<Definitions extends EventDefinitions = never>
+/** The log of a read replica: what `EventStoreReader` has without the layers above it. */
+export interface EventLogReader<Definitions extends EventDefinitions = never>
   extends EventReader<Definitions>,
     AsyncDisposable {
   /** As `EventStore.subscribe`; new events come as this reader sees them. Throws as `readStream`. */
@@ -47,8 +44,8 @@ export interface EventStoreReader<Definitions extends EventDefinitions = never>
     filter: EventFilter<EventTypeOf<Definitions>> | undefined,
     handler: (event: RecordedEventOf<Definitions>) => unknown,
   ): () => void;
-  /** The same reads, frozen at a position or at a time of recording. */
-  asOf(when: Date | number): EventReader<Definitions>;
+  /** The same reads, frozen at a moment. */
+  asOf(when: AsOf): EventReader<Definitions>;
   /**
    * Resolves when this reader sees the event at that position, as an append has answered it: reads your own writes.
    * Throws `storage-unavailable` after the time-out, `store-closed`, `invalid-argument`, or the signal's reason.

@@ -11,6 +11,7 @@ import type {
   RecordedEventOf,
 } from "../schema/define-events.ts";
 import type { EventFilter } from "../vocabulary/filter.ts";
+import type { AsOf } from "../vocabulary/moment.ts";
 import type { WriterLease } from "../vocabulary/writer-lease.ts";
 import type { AppendOptions, AppendResult, CommitRequest, CommitResult } from "./commit.ts";
 import type { CommitStats } from "./commit-pipeline.ts";
@@ -168,8 +169,8 @@ export interface EventLog<Definitions extends EventDefinitions = never>
     filter: EventFilter<EventTypeOf<Definitions>> | undefined,
     handler: (event: RecordedEventOf<Definitions>) => unknown,
   ): () => void;
-  /** The same reads, frozen at a position or at a time of recording. */
-  asOf(when: Date | number): EventReader<Definitions>;
+  /** The same reads, frozen at a moment. */
+  asOf(when: AsOf): EventReader<Definitions>;
   health(): StoreHealth;
   stats(): StoreStats;
   /** Waits for the commits that are under way, ends subscriptions, closes, and releases the lease. Idempotent. */

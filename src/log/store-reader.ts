@@ -1,7 +1,7 @@
 /** The reads of a store, up to a limit: what is durable when the read begins, or the moment that a view is frozen at. */
 
 import { InvalidArgumentError } from "../errors.ts";
-import { recordedAtMsOf, type StoredEvent } from "../format/envelope.ts";
+import { readHeader, recordedAtMsOf, type StoredEvent, uuidPattern } from "../format/envelope.ts";
 import { streamHeadKey, streamHeadSpan, streamNameOfHeadKey } from "../format/key-families.ts";
 import type { LogEnd } from "../format/records.ts";
 import { decodeStreamHead, type StreamHead } from "../format/stream-head.ts";
@@ -33,7 +33,7 @@ export interface StoreReaderOptions {
   readonly assertReadable: () => void;
 }
 
-type StoredLists = AsyncIterable<readonly StoredEvent[]>;
+type StoredLists = AsyncGenerator<readonly StoredEvent[], void>;
 
 export class StoreReader {
   readonly index: IndexReader;
@@ -48,15 +48,21 @@ export class StoreReader {
     this.#streams = new StreamReader(options.kv);
   }
 
-  /** The reads as they are seen up to a position, which is asked for once a read. */
-  view<Definitions extends EventDefinitions>(upTo: () => Promise<number>): EventReader<Definitions> {
+  /**
+   * The reads as they are seen up to a position, which is asked for once a read. `happenedByMs`: events that happened later are
+   * passed over by `readStream` and `readAll`; what is told of streams knows nothing of it.
+   */
+  view<Definitions extends EventDefinitions>(
+    upTo: () => Promise<number>,
+    happenedByMs?: number,
+  ): EventReader<Definitions> {
     const limit = async (): Promise<number> => {
       this.#options.assertReadable();
       return await upTo();
     };
     const view: EventReader = {
-      readStream: (streamName, options) => this.#readStream(streamName, options, limit),
-      readAll: (options) => this.#readAll(options, limit),
+      readStream: (streamName, options) => this.#readStream(streamName, options, limit, happenedByMs),
+      readAll: (options) => this.#readAll(options, limit, happenedByMs),
       streamInfo: async (streamName) => await this.#streamInfo(checkName(streamName, "streamName"), await limit()),
       listStreams: (options) => this.#listStreams(options, limit),
       lastPosition: limit,
@@ -74,6 +80,27 @@ export class StoreReader {
     yield* this.#recorded(this.#stored(from, to, filter, false, undefined), filter, undefined, signal);
   }
 
+  /**
+   * The events from `from` to `to` in whose stored bytes one of `texts` occurs, as text or as the bytes of a UUID: those that
+   * have it as their id, among their metadata, or anywhere else. Reads all of them, and decodes what it hands out.
+   */
+  async *mentioning(
+    texts: readonly string[],
+    from: number,
+    to: number,
+    signal?: AbortSignal,
+  ): AsyncGenerator<RecordedEvent> {
+    const needles = texts.flatMap(storedForms);
+    const found = async function* (lists: StoredLists): StoredLists {
+      for await (const list of lists) {
+        signal?.throwIfAborted();
+        const here = list.filter(({ bytes }) => needles.some((needle) => bytes.includes(needle)));
+        if (here.length > 0) yield here;
+      }
+    };
+    yield* this.#recorded(found(this.#log.forwards(from, to)), undefined, undefined, signal);
+  }
+
   /** The events of one stream from version `from` to `to`, which it must have. */
   async streamRange(streamName: string, from: number, to: number): Promise<readonly StoredEvent[]> {
     const head = await this.#options.heads.get(streamName);
@@ -83,7 +110,12 @@ export class StoreReader {
     return events;
   }
 
-  #readStream(streamName: string, options: unknown, limit: () => Promise<number>): AsyncGenerator<RecordedEvent> {
+  #readStream(
+    streamName: string,
+    options: unknown,
+    limit: () => Promise<number>,
+    happenedByMs: number | undefined,
+  ): AsyncGenerator<RecordedEvent> {
     checkName(streamName, "streamName");
     const given = checkOptions(options, ["fromVersion", "direction", "limit", "signal"]);
     const fromVersion = checkInteger(given.fromVersion, "fromVersion", 1);
@@ -101,10 +133,14 @@ export class StoreReader {
         yield* this.#streams.forwards(head, fromVersion ?? 1, version, count);
       }
     }.call(this);
-    return this.#recorded(lists, undefined, count, signal);
+    return this.#recorded(happenedBy(lists, happenedByMs), undefined, count, signal);
   }
 
-  #readAll(options: unknown, limit: () => Promise<number>): AsyncGenerator<RecordedEvent> {
+  #readAll(
+    options: unknown,
+    limit: () => Promise<number>,
+    happenedByMs: number | undefined,
+  ): AsyncGenerator<RecordedEvent> {
     const given = checkOptions(options, ["fromPosition", "direction", "limit", "filter", "signal"]);
     const fromPosition = checkInteger(given.fromPosition, "fromPosition", 1);
     const backwards = checkBackwards(given.direction);
@@ -116,7 +152,7 @@ export class StoreReader {
       if (backwards) yield* this.#stored(1, Math.min(fromPosition ?? last, last), filter, true, count);
       else yield* this.#stored(fromPosition ?? 1, last, filter, false, count);
     }.call(this);
-    return this.#recorded(lists, filter, count, signal);
+    return this.#recorded(happenedBy(lists, happenedByMs), filter, count, signal);
   }
 
   #stored(from: number, to: number, filter: CheckedFilter, backwards: boolean, count: number | undefined): StoredLists {
@@ -233,4 +269,23 @@ export class StoreReader {
       cursor.close();
     }
   }
+}
+
+/** The lists without the events that happened later. Looks at their headers only, so what is passed over need not be readable. */
+function happenedBy(lists: StoredLists, happenedByMs: number | undefined): StoredLists {
+  if (happenedByMs === undefined) return lists;
+  const happened = ({ bytes }: StoredEvent): boolean => {
+    const { occurredAtMs, recordedAtMs } = readHeader(bytes);
+    return (occurredAtMs ?? recordedAtMs) <= happenedByMs;
+  };
+  return (async function* (): StoredLists {
+    for await (const list of lists) yield list.filter(happened);
+  })();
+}
+
+/** How a text may stand in the stored bytes of an event: as it is, as in JSON, and as the bytes of a UUID. */
+function storedForms(text: string): readonly Buffer[] {
+  const json = JSON.stringify(text).slice(1, -1);
+  const forms = [Buffer.from(text), ...(json === text ? [] : [Buffer.from(json)])];
+  return uuidPattern.test(text) ? [...forms, Buffer.from(text.replaceAll("-", ""), "hex")] : forms;
 }

@@ -73,6 +73,11 @@ export class DocumentOverlay {
     return this.#changes.length;
   }
 
+  /** The documents that have changed since the mark. */
+  changedSince(mark: number): ReadonlySet<string> {
+    return new Set(this.#changes.slice(mark).map(({ key }) => key));
+  }
+
   /** Takes back all changes since the mark. */
   undo(mark: number): void {
     while (this.#changes.length > mark) {

@@ -3,31 +3,25 @@
  * next read goes on from there, so a read costs what was appended since. For small read models, and to try handlers out.
  */
 
-import { InvalidArgumentError, OverloadedError, printable } from "../errors.ts";
+import { InvalidArgumentError } from "../errors.ts";
 import { checkInteger, checkOptions, checkSignal } from "../log/arguments.ts";
 import type { StoreCore } from "../log/store-internals.ts";
-import { checkName } from "../vocabulary/names.ts";
 import type { AnyProjection } from "./define-projection.ts";
-import { absentDocument, DocumentOverlay } from "./document-overlay.ts";
-import { checkBounds } from "./documents.ts";
 import type { DocumentReader } from "./face.ts";
-import { HandlingFailure } from "./worker.ts";
+import { checkKeys, FoldedDocuments, foldedDocumentsMax } from "./folded-documents.ts";
 
 /** The most documents that a live projection may have. */
-export const liveDocumentsMax = 100_000;
+export const liveDocumentsMax: number = foldedDocumentsMax;
 const freshness = ["atLeast", "timeoutMs", "signal"];
 
 export class LiveDocuments implements DocumentReader<unknown, string> {
   readonly #core: StoreCore;
-  readonly #projection: AnyProjection;
-  readonly #overlay: DocumentOverlay;
-  #position = 0;
+  readonly #documents: FoldedDocuments;
   #folding: Promise<void> = Promise.resolve();
 
   constructor(core: StoreCore, projection: AnyProjection) {
     this.#core = core;
-    this.#projection = projection;
-    this.#overlay = new DocumentOverlay(projection, () => absentDocument);
+    this.#documents = new FoldedDocuments(projection);
   }
 
   async get(key: string, options?: unknown): Promise<unknown> {
@@ -37,44 +31,21 @@ export class LiveDocuments implements DocumentReader<unknown, string> {
 
   async getMany(keys: readonly string[], options?: unknown): Promise<readonly unknown[]> {
     const given = checkOptions(options, freshness);
-    if (!Array.isArray(keys)) throw new InvalidArgumentError("keys", `must be a list, not ${printable(keys)}`);
-    const names: readonly string[] = keys.map((key) => checkName(key, "key"));
+    const names = checkKeys(keys);
     await this.#fold(given);
-    return names.map((key) => this.#overlay.document(key));
+    return this.#documents.getMany(names);
   }
 
   async *list(options?: unknown): AsyncGenerator<readonly [string, unknown]> {
     const given = checkOptions(options, ["prefix", "from", "to", "after", "limit", ...freshness]);
-    const { prefix, from, to, after } = checkBounds(given);
-    const limit = checkInteger(given.limit, "limit", 0);
     await this.#fold(given);
-    const before = (one: string, other: string): boolean => Buffer.compare(Buffer.from(one), Buffer.from(other)) < 0;
-    const wanted = (key: string): boolean =>
-      key.startsWith(prefix) &&
-      (from === undefined || !before(key, from)) &&
-      (to === undefined || before(key, to)) &&
-      (after === undefined || before(after, key));
-    const found = [...this.#overlay.documents()].filter(([key]) => wanted(key));
-    yield* sorted(found).slice(0, limit);
+    yield* this.#documents.list(given);
   }
 
   async *find(index: string, value: string, options?: unknown): AsyncGenerator<readonly [string, unknown]> {
     const given = checkOptions(options, ["after", "limit", ...freshness]);
-    if (typeof index !== "string" || !Object.hasOwn(this.#projection.indexes, index)) {
-      const problem = `is not one of ${printable(this.#projection.name)}: ${printable(index)}`;
-      throw new InvalidArgumentError("index", problem);
-    }
-    const { after } = checkBounds({ after: given.after });
-    const limit = checkInteger(given.limit, "limit", 0);
     await this.#fold(given);
-    const found = [...this.#overlay.documents()].filter(([key, document]) => {
-      const entries = this.#overlay.indexEntries(key, document);
-      return entries.some(([one, its]) => one === index && its === value);
-    });
-    const behind = sorted(found).filter(
-      ([key]) => after === undefined || Buffer.compare(Buffer.from(after), Buffer.from(key)) < 0,
-    );
-    yield* behind.slice(0, limit);
+    yield* this.#documents.find(index, value, given);
   }
 
   async #fold(given: Record<string, unknown>): Promise<void> {
@@ -92,32 +63,9 @@ export class LiveDocuments implements DocumentReader<unknown, string> {
   }
 
   async #foldTo(to: number): Promise<void> {
-    const { name, filter = {} } = this.#projection;
-    if (to <= this.#position) return;
-    const read = this.#core.readerAt(to).readAll({ fromPosition: this.#position + 1, filter });
-    let mark = this.#overlay.mark();
-    let at = this.#position;
-    for await (const event of read) {
-      if (event.position !== at) {
-        // Everything before this position is in it, should what follows fail.
-        this.#position = event.position - 1;
-        at = event.position;
-        mark = this.#overlay.mark();
-      }
-      try {
-        this.#overlay.apply(event);
-      } catch (error) {
-        this.#overlay.undo(mark);
-        throw new InvalidArgumentError(name, new HandlingFailure(name, event, error).message, { cause: error });
-      }
-      if (this.#overlay.changed > liveDocumentsMax)
-        throw new OverloadedError(`Projection ${printable(name)} has more than ${liveDocumentsMax} documents`);
-    }
-    this.#position = to;
-    this.#overlay.settle();
+    const { projection, position } = this.#documents;
+    if (to <= position) return;
+    const { filter = {} } = projection;
+    await this.#documents.fold(this.#core.readerAt(to).readAll({ fromPosition: position + 1, filter }), to);
   }
-}
-
-function sorted(found: readonly (readonly [string, unknown])[]): (readonly [string, unknown])[] {
-  return found.toSorted(([one], [other]) => Buffer.compare(Buffer.from(one), Buffer.from(other)));
 }

@@ -1,14 +1,23 @@
 /** The public face of a store: the log, and what the layers above it add. Pure types. */
 
 import type { DecisionMaker, StateReader } from "../decider/face.ts";
+import type { HistoryReader, PastDocumentReader } from "../history/face.ts";
 import type { EventLog, EventReader } from "../log/event-store.ts";
+import type { EventLogReader } from "../log/event-store-reader.ts";
 import type { ProcessorFace } from "../processors/face.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
+import type { AsOf } from "../vocabulary/moment.ts";
 
-/** A store as it was at a moment: its events, and states folded from them. */
+/**
+ * A store as it was at a moment: its events, states and documents folded from them, and their history. Where the moment says
+ * what had happened by a time, events that happened later are not there, whatever their versions and positions; `lastPosition()`
+ * is where the view is frozen. There `streamInfo` and `listStreams` read the streams that they tell of.
+ */
 export interface EventStoreView<Definitions extends EventDefinitions = never>
   extends EventReader<Definitions>,
-    StateReader<Definitions> {}
+    StateReader<Definitions>,
+    PastDocumentReader,
+    HistoryReader<Definitions> {}
 
 /**
  * An open store: its one writer, and reads beside it. Close it, or declare it with `await using`; what is acknowledged is
@@ -17,7 +26,24 @@ export interface EventStoreView<Definitions extends EventDefinitions = never>
 export interface EventStore<Definitions extends EventDefinitions = never>
   extends EventLog<Definitions>,
     DecisionMaker<Definitions>,
-    ProcessorFace<Definitions> {
-  /** The same reads, frozen at a position or at a time of recording. */
-  asOf(when: Date | number): EventStoreView<Definitions>;
+    ProcessorFace<Definitions>,
+    HistoryReader<Definitions> {
+  /**
+   * The same reads, frozen: at a position, at a time of recording, or by what was known at one time about what had happened by
+   * another. A moment before the store began is empty, one in the future is now. Throws `invalid-argument`.
+   */
+  asOf(when: AsOf): EventStoreView<Definitions>;
+}
+
+/**
+ * A read replica: the reads and subscriptions of a store, from the storage itself, beside its writer or without one. It
+ * sees what is durable, whole commits in their order, some time after they were acknowledged (see `openEventStoreReader`);
+ * it never goes back, and sees nothing newer than its `lastPosition()`. It outlives writers that come and go.
+ */
+export interface EventStoreReader<Definitions extends EventDefinitions = never>
+  extends EventLogReader<Definitions>,
+    StateReader<Definitions>,
+    HistoryReader<Definitions> {
+  /** As `EventStore.asOf`. */
+  asOf(when: AsOf): EventStoreView<Definitions>;
 }

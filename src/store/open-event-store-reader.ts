@@ -1,12 +1,14 @@
 /** Opens a read replica of a store and puts its parts together: the readers and subscriptions of a store, without a pipeline. */
 
+import { SnapshotReader } from "../decider/snapshot-reader.ts";
 import { InvalidArgumentError, printable, StoreClosedError } from "../errors.ts";
+import { type ErasedHistory, historyOf, loadThrough, viewOf } from "../history/histories.ts";
 import type { KeyValueReader, KvStatus } from "../kv/kv.ts";
 import { parseStoreUrl, type S3Options } from "../kv/object-store.ts";
 import { openSlateReaderKv } from "../kv/slatedb-reader-kv.ts";
 import { pollMsDefault, type SlateReaderTuning } from "../kv/slatedb-reader-tuning.ts";
 import { checkInteger, checkOptions } from "../log/arguments.ts";
-import type { EventStoreReader, ReaderHealth } from "../log/event-store-reader.ts";
+import type { ReaderHealth } from "../log/event-store-reader.ts";
 import { LogFollower } from "../log/log-follower.ts";
 import { StoreReader } from "../log/store-reader.ts";
 import { StreamHeads } from "../log/stream-heads.ts";
@@ -17,7 +19,9 @@ import { EventRegistry } from "../schema/registry.ts";
 import { EventBus } from "../subscriptions/event-bus.ts";
 import { LiveFeed } from "../subscriptions/live-feed.ts";
 import { Subscriptions } from "../subscriptions/subscriptions.ts";
+import { checkMoment } from "../vocabulary/moment.ts";
 import { frozenAt } from "./as-of.ts";
+import type { EventStoreReader, EventStoreView } from "./event-store.ts";
 import { LogWatch } from "./log-watch.ts";
 import { checkDefinitions, s3OptionNames, warn } from "./open-options.ts";
 import { waitForPosition } from "./wait-for-position.ts";
@@ -121,6 +125,10 @@ function checkReaderOptions(options: ReaderOptions<EventDefinitions>): Opening {
   };
 }
 
+/** The face without the types of its deciders, which only callers know. */
+type ErasedReader = Omit<EventStoreReader, keyof ErasedHistory | "load"> &
+  ErasedHistory & { load(decider: unknown, id: unknown): Promise<unknown> };
+
 function assemble(kv: KeyValueReader, follower: LogFollower, opening: Opening): EventStoreReader {
   const { registry, clock, pollMs, onError } = opening;
   const { recent } = follower;
@@ -147,8 +155,10 @@ function assemble(kv: KeyValueReader, follower: LogFollower, opening: Opening): 
     const error = state.state === "stalled" ? state.error : watch.failure;
     return { state: error === undefined ? "open" : "stalled", ...(error && { error }), lastPosition: lastPosition() };
   };
-  const store: EventStoreReader = {
+  const history = { reader, registry, snapshots: new SnapshotReader(kv, onError) };
+  const store: ErasedReader = {
     ...reader.view<never>(async () => lastPosition()),
+    ...historyOf(history, async () => lastPosition()),
     subscribe: (options) => {
       assertReadable();
       return subscriptions.subscribe(options);
@@ -157,7 +167,11 @@ function assemble(kv: KeyValueReader, follower: LogFollower, opening: Opening): 
       assertReadable();
       return bus.on(filter, handler);
     },
-    asOf: (when) => reader.view<never>(frozenAt(when, reader, follower)),
+    asOf: (when) => {
+      const moment = checkMoment(when);
+      return viewOf(history, moment, frozenAt(moment, reader, follower)) as unknown as EventStoreView;
+    },
+    load: (decider, id) => loadThrough(history, async () => lastPosition(), decider, id),
     waitForPosition: async (position, options) => {
       watch.look();
       await waitForPosition({ feed, lastPosition, isClosed }, position, options);
@@ -173,5 +187,5 @@ function assemble(kv: KeyValueReader, follower: LogFollower, opening: Opening): 
     },
     [Symbol.asyncDispose]: async () => await store.close(),
   };
-  return store;
+  return store as unknown as EventStoreReader;
 }

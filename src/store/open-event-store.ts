@@ -2,8 +2,10 @@
 
 import { Deciders } from "../decider/deciders.ts";
 import type { StreamState } from "../decider/face.ts";
+import { SnapshotReader } from "../decider/snapshot-reader.ts";
 import type { LoadedState } from "../decider/state-loader.ts";
 import { StorageUnavailableError, StoreClosedError } from "../errors.ts";
+import { type ErasedHistory, type HistorySource, historyOf, viewOf } from "../history/histories.ts";
 import type { KeyValueStore, KvStatus } from "../kv/kv.ts";
 import { openMemoryKv } from "../kv/memory-kv.ts";
 import { openSlateKv } from "../kv/slatedb-kv.ts";
@@ -21,6 +23,7 @@ import { DeadlineExpired, withDeadline } from "../runtime/deadline.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
 import { EventBus } from "../subscriptions/event-bus.ts";
 import { Subscriptions } from "../subscriptions/subscriptions.ts";
+import { checkMoment } from "../vocabulary/moment.ts";
 import { frozenAt } from "./as-of.ts";
 import type { EventStore, EventStoreView } from "./event-store.ts";
 import { FencingWatch } from "./fencing-watch.ts";
@@ -155,11 +158,12 @@ async function assemble<Definitions extends EventDefinitions>(
   const processing = await startProcessing(core, settings, deciders, closeHooks);
   const { onFenced, onError } = settings;
   const onStopped = (): void => subscriptions.notify();
+  const history = { reader, registry, snapshots: new SnapshotReader(core.rows, core.warn) };
   const watch: FencingWatch = new FencingWatch({ status, lease, onFenced, onError, onStopped });
   lease?.opened();
   const parts: Parts = {
     ...{ kv, settings, reader, subscriptions, bus, pipeline, core, closeHooks },
-    ...{ deciders, processing, lease, watch },
+    ...{ deciders, processing, history, lease, watch },
   };
   return { store: face<Definitions>(parts), core };
 }
@@ -191,6 +195,7 @@ interface Parts {
   readonly core: StoreCore;
   readonly deciders: Deciders;
   readonly processing: Processing;
+  readonly history: HistorySource;
   readonly closeHooks: CoreParts["closeHooks"];
   readonly lease: Lease | undefined;
   readonly watch: FencingWatch;
@@ -202,6 +207,7 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
   let closing: Promise<void> | undefined;
   const store: ErasedStore = {
     ...reader.view<never>(async () => pipeline.end.lastPosition),
+    ...historyOf(parts.history, async () => pipeline.end.lastPosition),
     ...parts.processing.face(),
     append: async (streamName, events, options) => {
       const { expectedVersion, ...rest } = checkOptions(options, appendOptionNames, "options", {
@@ -238,17 +244,17 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
 }
 
 /** The face without the types of its deciders, which only callers know. */
-type ErasedStore = Omit<EventStore, keyof ErasedDeciders | keyof ErasedFace> & ErasedDeciders & ErasedFace;
+type ErasedStore = Omit<EventStore, keyof ErasedDeciders | keyof ErasedFace | keyof ErasedHistory> &
+  ErasedDeciders &
+  ErasedFace &
+  ErasedHistory;
 
-interface ErasedDeciders extends ErasedLoad {
+interface ErasedDeciders {
+  load(decider: unknown, id: unknown): Promise<unknown>;
   execute(decider: unknown, id: unknown, command: unknown, options?: unknown): Promise<unknown>;
   decide(decision: unknown, options?: unknown): Promise<unknown>;
   snapshot(decider: unknown, id: unknown): Promise<unknown>;
   asOf(when: unknown): EventStoreView;
-}
-
-interface ErasedLoad {
-  load(decider: unknown, id: unknown): Promise<unknown>;
 }
 
 function stateOf({ state, version }: LoadedState): StreamState<unknown> {
@@ -272,10 +278,9 @@ function commitResult({ record, replayed }: SettledCommit): Awaited<ReturnType<E
   return { streams: record.streams, position: record.position, recordedAt: new Date(record.recordedAtMs), replayed };
 }
 
-function asOf(when: unknown, { reader, pipeline, deciders }: Parts): EventStoreView {
-  const view = reader.view<never>(frozenAt(when, reader, pipeline));
-  const load: ErasedLoad["load"] = (decider, id) => deciders.loadFrom(view, decider, id).then(stateOf);
-  return { ...view, load } as EventStoreView;
+function asOf(when: unknown, { reader, pipeline, history }: Parts): EventStoreView {
+  const moment = checkMoment(when);
+  return viewOf(history, moment, frozenAt(moment, reader, pipeline)) as unknown as EventStoreView;
 }
 
 function health({ kv, pipeline, lease }: Parts, closed: boolean): StoreHealth {

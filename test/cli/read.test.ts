@@ -85,6 +85,7 @@ describe("Reading a stream", () => {
     expect(await versions("--backwards", "--from-version", "2")).toEqual([2, 1]);
     expect(await versions("--as-of", "5")).toEqual([1, 2, 3]);
     expect(await versions("--as-of", "2999-01-01")).toEqual([1, 2, 3, 4]);
+    expect(await versions("--occurred-by", "2012-01-01")).toEqual([2]);
     expect(await versions("--as-of", "2999-01-01T00:00:00+01:00", "--limit", "1")).toEqual([1]);
     expect(await versions("--from-version", "9")).toEqual([]);
   });

@@ -23,7 +23,7 @@ async function demo(url: string, temporary: string): Promise<string> {
 }
 
 function checkStory(told: string): void {
-  for (const chapter of Array.from({ length: 11 }, (_, n) => n + 1))
+  for (const chapter of Array.from({ length: 12 }, (_, n) => n + 1))
     expect(told).toMatch(new RegExp(`^${chapter}\\. `, "m"));
   for (const code of ["invalid-event", "invalid-command", "conflict"]) expect(told).toContain(`refused: ${code}`);
   expect(told).toContain("refused: by the decider - placed-already");
@@ -40,6 +40,8 @@ function checkStory(told: string): void {
   // A timer never fires early.
   expect(Number(/cancelled after +(\d+) ms/.exec(told)?.[1])).toBeGreaterThanOrEqual(400);
   expect(told.match(/a reactor writes +(?:Thank you|Your order was cancelled)/g)).toHaveLength(2);
+  expect(told).toMatch(/blame \/status +"paid" since version \d+, OrderPaid/);
+  expect(told).toMatch(/OrderConfirmed in order\n +PaymentRequested in payment/);
   expect(told.match(/running, 0 events behind/g)?.length).toBeGreaterThan(0);
 }
 

@@ -38,6 +38,7 @@ describe("The README", () => {
     /^2\n$/,
     /^three tests passed\n$/,
     /^3 [\s\S]*n: 5[\s\S]*2 [\s\S]*n: 3[\s\S]*3\n1 2\n$/,
+    /^Bonn Aachen\nundefined\n3 kim \{[\s\S]*path: "\/city"[\s\S]*before: "Cottbus"[\s\S]*after: "Bonn"[\s\S]*\}\n\/city 3\n$/,
     /heard[\s\S]*amount: 5/,
     /orders: 1[\s\S]*BillSent[\s\S]*mailed order-1 true\n$/,
     /^Placed 1\n$/,

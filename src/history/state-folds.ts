@@ -1,0 +1,101 @@
+/** How the events of a stream become states: by a decider, or, without one, by merging their data. */
+
+import { knownDecider } from "../decider/common.ts";
+import type { AnyDecider } from "../decider/define-decider.ts";
+import { evolveState, initialStateOf } from "../decider/fold.ts";
+import { freezeDeeply } from "../decider/freeze.ts";
+import type { SnapshotFinder } from "../decider/snapshot-reader.ts";
+import { foldingOf, loadState } from "../decider/state-loader.ts";
+import { InvalidArgumentError, printable } from "../errors.ts";
+import type { RecordedEvent } from "../vocabulary/event.ts";
+import { categoryOf } from "../vocabulary/names.ts";
+import { isPlainObject } from "./containers.ts";
+import { inOrderOfHappening, type Look } from "./look.ts";
+
+/** One event, and the states around it, frozen. */
+export interface Step {
+  readonly event: RecordedEvent;
+  readonly before: unknown;
+  readonly after: unknown;
+}
+
+const noSnapshots: SnapshotFinder = { find: async () => undefined };
+
+export class StateFold {
+  readonly #look: Look;
+  readonly #decider: AnyDecider | undefined;
+
+  /** Throws `invalid-argument` for what is no decider of the store's events, or one of another category than the stream's. */
+  constructor(look: Look, decider: unknown, streamName: string) {
+    this.#look = look;
+    this.#decider = decider === undefined ? undefined : knownDecider(look, decider);
+    const own = this.#decider?.events.category;
+    if (own === undefined || own === categoryOf(streamName)) return;
+    throw new InvalidArgumentError("decider", `is for streams of ${printable(own)}, not for ${printable(streamName)}`);
+  }
+
+  get initial(): unknown {
+    return this.#decider === undefined ? emptyState : initialStateOf(foldingOf(this.#decider));
+  }
+
+  /** The state after one more event. */
+  next(state: unknown, event: RecordedEvent): unknown {
+    if (this.#decider !== undefined) return freezeDeeply(evolveState(foldingOf(this.#decider), state, event));
+    return isPlainObject(event.data) ? freezeDeeply({ ...(state as object), ...event.data }) : state;
+  }
+
+  /** The newest state, and the version that it is of. */
+  async newest(streamName: string): Promise<{ readonly state: unknown; readonly version: number }> {
+    const { reader, order, snapshots = noSnapshots } = this.#look;
+    if (this.#decider !== undefined && order === "recorded")
+      return await loadState({ reader, snapshots, decider: this.#decider, streamName, from: undefined, past: true });
+    const version = (await reader.streamInfo(streamName))?.version ?? 0;
+    return { state: await this.at(streamName, version), version };
+  }
+
+  /** The state at a version: all of its events up to there. */
+  async at(streamName: string, version: number, signal?: AbortSignal): Promise<unknown> {
+    if (version <= 0) return this.initial;
+    const { reader, order, snapshots = noSnapshots } = this.#look;
+    if (this.#decider !== undefined && order === "recorded") {
+      const from = { reader, snapshots, decider: this.#decider, streamName, from: undefined, past: true };
+      return (await loadState({ ...from, toVersion: version, signal })).state;
+    }
+    let state = this.initial;
+    for await (const event of this.#events(streamName, 1, version, signal)) state = this.next(state, event);
+    return state;
+  }
+
+  /** The events of versions `from` to `to`, in the order in which states are folded, with those states. `base`: that before. */
+  async *steps(
+    streamName: string,
+    from: number,
+    to: number,
+    base: unknown,
+    signal?: AbortSignal,
+  ): AsyncGenerator<Step> {
+    let before = base;
+    for await (const event of this.#events(streamName, from, to, signal)) {
+      const after = this.next(before, event);
+      yield { event, before, after };
+      before = after;
+    }
+  }
+
+  async *#events(streamName: string, from: number, to: number, signal?: AbortSignal): AsyncGenerator<RecordedEvent> {
+    const events = this.#recorded(streamName, from, to, signal);
+    if (this.#look.order === "recorded") yield* events;
+    else yield* await inOrderOfHappening(events);
+  }
+
+  async *#recorded(streamName: string, from: number, to: number, signal?: AbortSignal): AsyncGenerator<RecordedEvent> {
+    if (from > to) return;
+    const read = { fromVersion: from, ...(signal === undefined ? {} : { signal }) };
+    for await (const event of this.#look.reader.readStream(streamName, read)) {
+      if (event.version > to) return;
+      yield event;
+    }
+  }
+}
+
+const emptyState: object = Object.freeze({});
