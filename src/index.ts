@@ -87,7 +87,7 @@ export type {
   SubscribeFrom,
   SubscribeOptions,
 } from "./log/event-store.ts";
-export type { EventStoreReader, ReaderHealth, ReaderStats, WaitOptions } from "./log/event-store-reader.ts";
+export type { EventLogReader, ReaderHealth, ReaderStats, WaitOptions } from "./log/event-store-reader.ts";
 // Partitions
 export {
   openPartitionedEventStore,
@@ -134,6 +134,7 @@ export {
 export type { ProcessorDefinition } from "./processors/definition.ts";
 export type {
   DocumentReader,
+  DocumentSource,
   FindDocumentsOptions,
   Fold,
   Folded,
@@ -194,7 +195,7 @@ export {
   type Upcaster,
 } from "./schema/define-events.ts";
 // Opening and using a store
-export type { EventStore, EventStoreView } from "./store/event-store.ts";
+export type { EventStore, EventStoreReader, EventStoreView } from "./store/event-store.ts";
 export type { FencedInfo } from "./store/fencing-watch.ts";
 export { openEventStore } from "./store/open-event-store.ts";
 export { openEventStoreReader, type ReaderOptions } from "./store/open-event-store-reader.ts";

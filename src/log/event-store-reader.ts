@@ -1,4 +1,4 @@
-/** The public face of a reader of a store that somebody else writes to. Pure types. */
+/** The log of a reader of a store that somebody else writes to, as its users see it. Pure types. */
 
 import type { EventStoreError } from "../errors.ts";
 import type { KvReaderStats } from "../kv/kv.ts";
@@ -37,7 +37,7 @@ export interface ReaderStats {
  * sees what is durable, whole commits in their order, some time after they were acknowledged (see `openEventStoreReader`);
  * it never goes back, and sees nothing newer than its `lastPosition()`. It outlives writers that come and go.
  */
-export interface EventStoreReader<Definitions extends EventDefinitions = never>
+export interface EventLogReader<Definitions extends EventDefinitions = never>
   extends EventReader<Definitions>,
     AsyncDisposable {
   /** As `EventStore.subscribe`; new events come as this reader sees them. Throws as `readStream`. */

@@ -5,9 +5,8 @@
 
 import { EventStoreError, type EventStoreErrorCode, StoreClosedError, WriterActiveError } from "../errors.ts";
 import type { EventReader, SubscribeOptions } from "../log/event-store.ts";
-import type { EventStoreReader } from "../log/event-store-reader.ts";
 import { pause } from "../runtime/deadline.ts";
-import type { EventStore } from "../store/event-store.ts";
+import type { EventStore, EventStoreReader } from "../store/event-store.ts";
 import type { RecordedEvent } from "../vocabulary/event.ts";
 import type { EventFilter } from "../vocabulary/filter.ts";
 import type { PartitionHealth, PartitionRole } from "./partitioned-event-store.ts";

@@ -40,7 +40,11 @@ export function checkDefinitionList(value: unknown, argument: string, maker: str
 }
 
 /** Throws `invalid-argument` where a processor is about events that the store was not opened with. */
-export function checkKnownEvents(core: StoreCore, name: string, events: readonly EventDefinitions[]): void {
+export function checkKnownEvents(
+  core: Pick<StoreCore, "registry">,
+  name: string,
+  events: readonly EventDefinitions[],
+): void {
   const unknown = events.find((one) => !core.registry.has(one));
   if (unknown === undefined) return;
   const problem = `of ${printable(name)} are not among those that the store was opened with: ${unknown.category}`;

@@ -10,21 +10,27 @@ import { checkName } from "../vocabulary/names.ts";
 import type { AnyProjection } from "./define-projection.ts";
 import { absentDocument, DocumentOverlay } from "./document-overlay.ts";
 import { checkBounds } from "./documents.ts";
-import type { DocumentReader } from "./face.ts";
+import type { DocumentReader, WaitForOptions } from "./face.ts";
 import { HandlingFailure } from "./worker.ts";
 
 /** The most documents that a live projection may have. */
 export const liveDocumentsMax = 100_000;
 const freshness = ["atLeast", "timeoutMs", "signal"];
 
+/** The log that documents are folded from. */
+export type FoldedLog = Pick<StoreCore, "assertOpen" | "lastPosition" | "readerAt"> & {
+  /** Waits for a position that the log has not reached; without it, such a position is a mistake. */
+  reach?(position: number, options: WaitForOptions): Promise<void>;
+};
+
 export class LiveDocuments implements DocumentReader<unknown, string> {
-  readonly #core: StoreCore;
+  readonly #core: FoldedLog;
   readonly #projection: AnyProjection;
   readonly #overlay: DocumentOverlay;
   #position = 0;
   #folding: Promise<void> = Promise.resolve();
 
-  constructor(core: StoreCore, projection: AnyProjection) {
+  constructor(core: FoldedLog, projection: AnyProjection) {
     this.#core = core;
     this.#projection = projection;
     this.#overlay = new DocumentOverlay(projection, () => absentDocument);
@@ -79,10 +85,12 @@ export class LiveDocuments implements DocumentReader<unknown, string> {
 
   async #fold(given: Record<string, unknown>): Promise<void> {
     const atLeast = checkInteger(given.atLeast, "atLeast", 0) ?? 0;
-    checkInteger(given.timeoutMs, "timeoutMs", 0);
+    const timeoutMs = checkInteger(given.timeoutMs, "timeoutMs", 0);
     const signal = checkSignal(given.signal);
     signal?.throwIfAborted();
     this.#core.assertOpen();
+    if (atLeast > this.#core.lastPosition())
+      await this.#core.reach?.(atLeast, { ...(timeoutMs !== undefined && { timeoutMs }), ...(signal && { signal }) });
     const last = this.#core.lastPosition();
     if (atLeast > last)
       throw new InvalidArgumentError("atLeast", `is behind the end of the log, which is ${last}: ${atLeast}`);

@@ -2,7 +2,8 @@
 
 import type { DecisionMaker, StateReader } from "../decider/face.ts";
 import type { EventLog, EventReader } from "../log/event-store.ts";
-import type { ProcessorFace } from "../processors/face.ts";
+import type { EventLogReader } from "../log/event-store-reader.ts";
+import type { DocumentSource, ProcessorFace } from "../processors/face.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
 
 /** A store as it was at a moment: its events, and states folded from them. */
@@ -21,3 +22,11 @@ export interface EventStore<Definitions extends EventDefinitions = never>
   /** The same reads, frozen at a position or at a time of recording. */
   asOf(when: Date | number): EventStoreView<Definitions>;
 }
+
+/**
+ * A read replica: the reads and subscriptions of a store that somebody else writes to, and the documents that its writer keeps.
+ * `atLeast` of a document waits until this replica sees it; documents may be some moments ahead of `lastPosition()`.
+ */
+export interface EventStoreReader<Definitions extends EventDefinitions = never>
+  extends EventLogReader<Definitions>,
+    DocumentSource {}
