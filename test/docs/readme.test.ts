@@ -40,7 +40,7 @@ describe("The README", () => {
     /^3 [\s\S]*n: 5[\s\S]*2 [\s\S]*n: 3[\s\S]*3\n1 2\n$/,
     /heard[\s\S]*amount: 5/,
     /orders: 1[\s\S]*BillSent[\s\S]*mailed order-1 true\n$/,
-    /^Placed 1\n$/,
+    /^Placed 1\n10\n$/,
     /customer: "kim"[\s\S]*total: 20/,
     /^invalid-event data.quantity\n$/,
     /^a writes\nb writes\n$/,
