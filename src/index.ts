@@ -155,6 +155,7 @@ export {
 export type { ProcessorDefinition } from "./processors/definition.ts";
 export type {
   DocumentReader,
+  DocumentSource,
   FindDocumentsOptions,
   Fold,
   Folded,

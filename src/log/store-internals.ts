@@ -4,6 +4,7 @@
  * can write rows, though never those of the log.
  */
 
+import type { StoredEvent } from "../format/envelope.ts";
 import type { UpperFamily } from "../format/key-families.ts";
 import type { CommitRecord } from "../format/records.ts";
 import type { KvReader } from "../kv/kv.ts";
@@ -60,10 +61,13 @@ export interface StoreCore {
   /** The same, frozen at a position. */
   readerAt(position: number): EventReader;
   /**
-   * The events from position `from` on that match, and those to come, until the signal is aborted or the store closes; or up
-   * to position `to`. What is recent comes out of memory, decoded once for all.
+   * The events from `from` to `to`, which must be there, as they are stored, in lists; those that match a filter out of the
+   * index, where one is given: it must be of names as they are stored, and events are to pass their own when they are decoded.
+   * Ends early where the signal is aborted or the store closes.
    */
-  follow(from: number, filter: CheckedFilter, signal?: AbortSignal, to?: number): AsyncIterable<RecordedEvent>;
+  stored(from: number, to: number, filter: CheckedFilter, signal: AbortSignal): AsyncIterable<readonly StoredEvent[]>;
+  /** What readers see of a stored event: mostly one event. What is recent is decoded once for all. Throws `unreadable-event`. */
+  decode(stored: StoredEvent): readonly RecordedEvent[];
   /**
    * Resolves once there are events behind `position`, or the signal is aborted, or the store closes; rejects where it has
    * failed or was fenced. Waiting costs nothing.

@@ -101,6 +101,11 @@ export class StoreReader {
     yield* this.#recorded(found(this.#log.forwards(from, to)), undefined, undefined, signal);
   }
 
+  /** The events from `from` to `to` that match, as they are stored, in lists. What is found may have to pass the filter once more when it is decoded. */
+  stored(from: number, to: number, filter: CheckedFilter): AsyncIterable<readonly StoredEvent[]> {
+    return this.#stored(from, to, filter, false, undefined);
+  }
+
   /** The events of one stream from version `from` to `to`, which it must have. */
   async streamRange(streamName: string, from: number, to: number): Promise<readonly StoredEvent[]> {
     const head = await this.#options.heads.get(streamName);

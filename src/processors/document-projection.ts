@@ -16,7 +16,7 @@ import { eventOf, type ParkedRecord, Parking } from "./parking.ts";
 import type { Batch, BatchContext, BatchTarget, Processor, Rebuilding } from "./processor.ts";
 import { HandlingFailure } from "./worker.ts";
 
-/** A batch with more rows is cut in two, because appends wait while its commit is written; one event may have more. */
+/** A batch with more rows takes several commits, because appends wait while one is written; one event may have more. */
 const rowsAtOnceMax = 4_000;
 /** The most rows and bytes of a commit. */
 const rowsMax = commitRowsMax - 200;
@@ -32,6 +32,7 @@ export class DocumentTarget implements BatchTarget {
   readonly #projection: AnyProjection;
   readonly #parking: Parking | undefined;
   readonly documents: DocumentStore;
+  readonly #changedMax: number;
   /** Batches that failed half-way come again from their beginning. */
   #handledTo = 0;
 
@@ -41,20 +42,36 @@ export class DocumentTarget implements BatchTarget {
     this.#projection = projection;
     this.#parking = projection.onFailure === "park" ? parking : undefined;
     this.documents = new DocumentStore(core, projection, generation);
+    // A document is a row, and mostly each of its secondary keys is one that goes and one that comes.
+    this.#changedMax = Math.ceil(rowsAtOnceMax / (1 + 2 * Object.keys(projection.indexes).length));
   }
 
-  loadCheckpoint(): Promise<number> {
-    return this.documents.loadCheckpoint();
+  async loadCheckpoint(): Promise<number> {
+    const position = await this.documents.loadCheckpoint();
+    // Documents and checkpoint share their commits, so without the one there are none of the others.
+    if (position === 0) this.documents.startsEmpty();
+    return position;
   }
 
   async handle({ events, toPosition }: Batch, context: BatchContext): Promise<void> {
     try {
       const left = events.filter(({ position }) => position > this.#handledTo);
-      await this.#handle(left, toPosition, context.lastAttempt);
+      await this.#handle(left, toPosition, context);
     } catch (error) {
       this.documents.forget();
+      if (context.lastAttempt && error instanceof HandlingFailure) await this.#handleBefore(error, events, context);
       throw error;
     }
+  }
+
+  /** Before it stops at an event, so that what comes before that is in the documents. */
+  async #handleBefore(
+    { position }: HandlingFailure,
+    events: readonly RecordedEvent[],
+    context: BatchContext,
+  ): Promise<void> {
+    const before = events.filter((event) => event.position > this.#handledTo && event.position < position);
+    if (before.length > 0) await this.#handle(before, position - 1, context);
   }
 
   /** Applies one event out of its turn, together with a row that says so. */
@@ -68,30 +85,47 @@ export class DocumentTarget implements BatchTarget {
     this.documents.confirm(overlay, bytesOf(rows));
   }
 
-  async #handle(events: readonly RecordedEvent[], toPosition: number, lastAttempt: boolean): Promise<void> {
+  async #handle(events: readonly RecordedEvent[], toPosition: number, context: BatchContext): Promise<void> {
+    for (let left = events; ; ) {
+      const applied = await this.#commit(left, toPosition, context);
+      if (applied === left.length) return;
+      left = left.slice(applied);
+    }
+  }
+
+  /** Applies as many of the events as a commit should hold, and answers how many; with all of them it is as far as `toPosition`. */
+  async #commit(given: readonly RecordedEvent[], toPosition: number, context: BatchContext): Promise<number> {
     const { documents } = this;
     const overlay = documents.overlay();
     const parked: ParkedRecord[] = [];
-    await documents.apply(overlay, events, (event, error) => {
-      if (this.#parking === undefined || !lastAttempt) throw new HandlingFailure(this.#projection.name, event, error);
+    const failed = (event: RecordedEvent, error: unknown): void => {
+      if (this.#parking === undefined || !context.lastAttempt)
+        throw new HandlingFailure(this.#projection.name, event, error);
       const { attempts } = this.#projection.retries;
       parked.push(this.#parking.record(event, { error, attempts, waiting: false }));
-    });
+    };
+    const applied = await documents.apply(overlay, given, failed, this.#changedMax);
+    const events = applied === given.length ? given : given.slice(0, applied);
+    const reached = applied === given.length ? toPosition : (events.at(-1)?.position ?? toPosition);
     this.#parking?.assertRoom(parked.length);
     const rows = overlay.rows(documents.generation);
     const bytes = bytesOf(rows);
     const isOne = events[0]?.position === events.at(-1)?.position;
-    if (rows.length > (isOne ? rowsMax : rowsAtOnceMax) || bytes > bytesMax)
-      return await this.#inHalves(events, toPosition, lastAttempt);
+    if (rows.length > (isOne ? rowsMax : rowsAtOnceMax) || bytes > bytesMax) {
+      await this.#inHalves(events, reached, context);
+      return applied;
+    }
     const parkedRows = parked.flatMap((record) => this.#parking?.row(record) ?? []);
-    await this.#core.submit({ rows: [...rows, ...parkedRows, documents.checkpointRow(toPosition)] });
-    this.#handledTo = toPosition;
+    await this.#core.submit({ rows: [...rows, ...parkedRows, documents.checkpointRow(reached)] });
+    this.#handledTo = reached;
     documents.confirm(overlay, bytes);
+    context.reached?.(reached);
     for (const record of parked) this.#parking?.parked(record);
+    return applied;
   }
 
   /** Never between events of one position: a checkpoint could not say how far it has come. */
-  async #inHalves(events: readonly RecordedEvent[], toPosition: number, lastAttempt: boolean): Promise<void> {
+  async #inHalves(events: readonly RecordedEvent[], toPosition: number, context: BatchContext): Promise<void> {
     const middle = events[Math.floor(events.length / 2)]?.position ?? 0;
     const first = events.filter((event) => event.position < middle);
     const second = events.filter((event) => event.position >= middle);
@@ -102,11 +136,11 @@ export class DocumentTarget implements BatchTarget {
         throw new InvalidArgumentError(this.#projection.name, problem, { outcome: "not-applied" });
       }
       const here = second.filter((event) => event.position === middle);
-      await this.#handle(here, middle, lastAttempt);
-      return await this.#handle(later, toPosition, lastAttempt);
+      await this.#handle(here, middle, context);
+      return await this.#handle(later, toPosition, context);
     }
-    await this.#handle(first, middle - 1, lastAttempt);
-    await this.#handle(second, toPosition, lastAttempt);
+    await this.#handle(first, middle - 1, context);
+    await this.#handle(second, toPosition, context);
   }
 }
 

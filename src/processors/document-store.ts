@@ -58,6 +58,8 @@ export class DocumentStore {
   /** The least recently used first. */
   readonly #cache = new Map<string, Cached>();
   #cachedBytes = 0;
+  /** Whether all that is stored is in the cache, as it is where nothing was stored when this began and all has fitted since. */
+  #isComplete = false;
   /** Read for the changes under way, however many. */
   #fetched = new Map<string, LoadedDocument>();
 
@@ -77,6 +79,11 @@ export class DocumentStore {
     return value === undefined ? 0 : (decodeRecord("checkpoint", { key, value }) as { position: number }).position;
   }
 
+  /** Nothing is stored yet: what is not in the cache need not be looked for, for as long as all of it fits. */
+  startsEmpty(): void {
+    this.#isComplete = true;
+  }
+
   checkpointRow(position: number): PutRow {
     return recordRow("checkpoint", this.checkpointKey, { position });
   }
@@ -84,23 +91,29 @@ export class DocumentStore {
   /** Changes to begin with. One at a time: what the last ones fetched is forgotten. */
   overlay(): DocumentOverlay {
     this.#fetched = new Map();
-    return new DocumentOverlay(this.#projection, (key) => this.#cache.get(key) ?? this.#fetched.get(key));
+    const unknown = (): LoadedDocument | undefined => (this.#isComplete ? absentDocument : undefined);
+    return new DocumentOverlay(this.#projection, (key) => this.#cache.get(key) ?? this.#fetched.get(key) ?? unknown());
   }
 
   /**
-   * Applies events in order, reading what they need; `failed` decides about one that its handler throws at: by throwing, or
-   * by going on without it.
+   * Applies events in order, reading what they need, until so many documents have changed; `failed` decides about one that
+   * its handler throws at: by throwing, or by going on without it. Answers how many events were applied: never some of one
+   * position and not the others.
    */
   async apply(
     overlay: DocumentOverlay,
     events: readonly RecordedEvent[],
     failed: (event: RecordedEvent, error: unknown) => void,
-  ): Promise<void> {
-    for (let next = 0; next < events.length; ) {
+    changedMax: number = Number.POSITIVE_INFINITY,
+  ): Promise<number> {
+    let next = 0;
+    const isFull = (): boolean =>
+      overlay.changed >= changedMax && events[next]?.position !== events[next - 1]?.position;
+    while (next < events.length && !isFull()) {
       const missing = new Set<string>();
       for (let index = next; index < events.length; index += 1) {
         const event = events[index];
-        if (event === undefined) break;
+        if (event === undefined || (missing.size === 0 && isFull())) break;
         // Behind the first that lacks something the others are only asked what they will need.
         if (missing.size > 0) {
           for (const key of overlay.scout(event)) missing.add(key);
@@ -116,6 +129,7 @@ export class DocumentStore {
       }
       if (missing.size > 0) await this.load(missing);
     }
+    return next;
   }
 
   /** Reads documents, so that the changes under way find them. */
@@ -146,6 +160,7 @@ export class DocumentStore {
 
   /** After a failure nobody knows what is stored. */
   forget(): void {
+    this.#isComplete = false;
     this.#cache.clear();
     this.#cachedBytes = 0;
     this.#fetched = new Map();
@@ -169,6 +184,7 @@ export class DocumentStore {
     this.#cachedBytes += bytes;
     for (const oldest of this.#cache.keys()) {
       if (this.#cache.size <= cachedDocumentsMax && this.#cachedBytes <= cachedBytesMax) break;
+      this.#isComplete = false;
       this.#drop(oldest);
     }
   }

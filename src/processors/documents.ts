@@ -1,7 +1,8 @@
 /**
- * Reads the documents of a projection: of the generation that serves, as they are durable. A document that is damaged, or does
- * not satisfy the schema, is an error that names its key. While a new version is built the documents of the old one are handed
- * out as they are, unchecked: they have the old one's shape.
+ * Reads the documents of a projection, in the writer's process or on a replica: of the generation that serves, as they are
+ * durable. Which that is, is asked again behind each read, and where it has changed meanwhile the read is done again: what a
+ * switch has replaced may be gone in part. A document that is damaged, or does not satisfy the schema, is an error that names
+ * its key. Those of another version of the projection are handed out as they are, unchecked: they have that one's shape.
  */
 
 import { freezeDeeply } from "../decider/freeze.ts";
@@ -21,7 +22,7 @@ import {
   keyOfDocumentKeyKey,
 } from "../format/processor-keys.ts";
 import { decodeDocument, type StoredDocument } from "../format/processor-records.ts";
-import type { KvRange } from "../kv/kv.ts";
+import type { KvRange, KvReader, KvRow } from "../kv/kv.ts";
 import { checkInteger, checkOptions, checkSignal } from "../log/arguments.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import { pause } from "../runtime/deadline.ts";
@@ -29,23 +30,29 @@ import { checkName } from "../vocabulary/names.ts";
 import type { AnyProjection } from "./define-projection.ts";
 import { readDocument } from "./document-store.ts";
 import type { DocumentReader, WaitForOptions } from "./face.ts";
-import type { Generations } from "./generations.ts";
 
 /** How many documents are read at once. */
 const rowsAtOnce = 100;
 /** The most keys of one `getMany`. */
 export const manyKeysMax = 10_000;
 
-export interface DocumentsOptions {
-  readonly core: StoreCore;
-  readonly projection: AnyProjection;
-  readonly generations: Generations;
-  /** Resolves once documents are what they should be; `undefined` where they always are. */
-  ready(): Promise<void> | undefined;
-  waitFor(name: string, position: number, options: WaitForOptions): Promise<void>;
+/** The generation that serves. */
+export interface ServingGeneration {
+  readonly generation: number;
+  /** Whether the projection as it is here has made it. */
+  readonly isCurrent: boolean;
 }
 
-interface Freshness extends WaitForOptions {
+export interface DocumentsOptions {
+  readonly projection: AnyProjection;
+  readonly rows: KvReader;
+  serving(): ServingGeneration | Promise<ServingGeneration>;
+  /** Resolves once the documents can be read, and are as fresh as asked for. Throws where they cannot. */
+  fresh(freshness: Freshness): Promise<void>;
+}
+
+/** How fresh documents must be, checked. */
+export interface Freshness extends WaitForOptions {
   readonly atLeast?: number;
 }
 
@@ -64,6 +71,8 @@ const freshness = ["atLeast", "timeoutMs", "signal"];
 
 export class StoredDocuments implements DocumentReader<unknown, string> {
   readonly #options: DocumentsOptions;
+  /** What served last; what it was is looked at again behind each read. */
+  #serving: ServingGeneration | undefined;
 
   constructor(options: DocumentsOptions) {
     this.#options = options;
@@ -80,14 +89,12 @@ export class StoredDocuments implements DocumentReader<unknown, string> {
     if (keys.length > manyKeysMax)
       throw new InvalidArgumentError("keys", `must be at most ${manyKeysMax}, not ${keys.length}`);
     for (const key of keys) checkName(key, "key");
-    await this.#wait(given);
+    await this.#options.fresh(given);
     for (;;) {
-      const generation = this.#generation();
-      const rows = keys.map((key) => documentKey(this.#options.projection.name, generation, key));
-      const values = await this.#options.core.rows.getMany(rows);
+      const serving = this.#serving ?? (await this.#ask());
+      const documents = await this.#read(keys, serving);
       // What is removed after a switch must not look as if it had never been.
-      if (generation !== this.#generation()) continue;
-      return keys.map((key, index) => this.#decode(key, rows[index], values[index])?.document);
+      if (await this.#stillServes(serving)) return documents.map((read) => read()?.document);
     }
   }
 
@@ -95,67 +102,74 @@ export class StoredDocuments implements DocumentReader<unknown, string> {
     const given = checkOptions(options, ["prefix", "from", "to", "after", "limit", ...freshness]);
     const bounds = checkBounds(given);
     const limit = checkInteger(given.limit, "limit", 0) ?? Number.POSITIVE_INFINITY;
-    await this.#wait(checkFreshness(given));
-    const signal = checkSignal(given.signal);
+    await this.#options.fresh(checkFreshness(given));
     const { name } = this.#options.projection;
     const spanIn = (generation: number, after: string | undefined): KvRange =>
       rangeOf(name, generation, after === undefined ? bounds : { ...bounds, after });
     let left = limit;
-    for await (const [key, row, value] of this.#rows(spanIn, keyOfDocumentKey, signal)) {
-      if (left <= 0) return;
-      const stored = this.#decode(key, row, value);
-      if (stored === undefined) continue;
-      left -= 1;
-      yield [key, stored.document];
-      if (left <= 0) return;
+    if (left <= 0) return;
+    for await (const [rows, serving] of this.#pages(spanIn, keyOfDocumentKey, checkSignal(given.signal))) {
+      for (const { key: row, value } of rows) {
+        const key = keyOfDocumentKey(row);
+        yield [key, this.#decode(key, row, value, serving).document];
+        left -= 1;
+        if (left <= 0) return;
+      }
     }
   }
 
   async *find(index: string, value: string, options?: unknown): AsyncGenerator<readonly [string, unknown]> {
     const given = checkOptions(options, ["after", "limit", ...freshness]);
-    const { projection, core } = this.#options;
+    const { projection } = this.#options;
     const { name } = projection;
     if (typeof index !== "string" || !Object.hasOwn(projection.indexes, index))
       throw new InvalidArgumentError("index", `is not one of ${printable(name)}: ${printable(index)}`);
     checkName(value, "value");
     const first = given.after === undefined ? undefined : checkName(given.after, "after");
     let left = checkInteger(given.limit, "limit", 0) ?? Number.POSITIVE_INFINITY;
-    await this.#wait(checkFreshness(given));
+    await this.#options.fresh(checkFreshness(given));
+    if (left <= 0) return;
     const spanIn = (generation: number, after = first): KvRange => {
       const span = documentKeySpan(name, generation, index, value);
       if (after === undefined) return span;
       return { ...span, start: behind(documentKeyKey(name, generation, index, value, after)) };
     };
-    for await (const [key] of this.#rows(spanIn, keyOfDocumentKeyKey, checkSignal(given.signal))) {
-      if (left <= 0) return;
-      const row = documentKey(name, this.#generation(), key);
-      const stored = this.#decode(key, row, await core.rows.get(row));
-      // It may have changed since its key was read.
-      if (stored?.indexed.some(([one, its]) => one === index && its === value) !== true) continue;
-      left -= 1;
-      yield [key, stored.document];
+    for await (const [, , found] of this.#pages(spanIn, keyOfDocumentKeyKey, checkSignal(given.signal), true)) {
+      for (const [key, read] of found) {
+        const stored = read();
+        // It may have changed since its key was read.
+        if (stored?.indexed.some(([one, its]) => one === index && its === value) !== true) continue;
+        yield [key, stored.document];
+        left -= 1;
+        if (left <= 0) return;
+      }
     }
   }
 
-  /** Rows in order, from the generation that serves at each moment: after a switch it goes on behind the last key. */
-  async *#rows(
+  /**
+   * Rows in order, in pages that are each of the generation which served when they were read: after a switch it goes on behind
+   * the last key. With `andDocuments` a page comes with the documents that its keys lead to.
+   */
+  async *#pages(
     spanIn: (generation: number, after?: string) => KvRange,
     keyOf: (row: Uint8Array) => string,
     signal: AbortSignal | undefined,
-  ): AsyncGenerator<readonly [key: string, row: Uint8Array, value: Uint8Array]> {
+    andDocuments = false,
+  ): AsyncGenerator<readonly [rows: readonly KvRow[], serving: ServingGeneration, documents: readonly Found[]]> {
     let after: string | undefined;
     for (;;) {
-      const generation = this.#generation();
-      const cursor = await this.#options.core.rows.scan(spanIn(generation, after), "lookup");
+      const serving = await this.#ask();
+      const cursor = await this.#options.rows.scan(spanIn(serving.generation, after), "lookup");
       try {
-        while (generation === this.#generation()) {
+        for (;;) {
           signal?.throwIfAborted();
           const rows = await cursor.next(rowsAtOnce);
+          const keys = rows.map(({ key }) => keyOf(key));
+          const documents = andDocuments ? await this.#read(keys, serving) : [];
+          if (!(await this.#stillServes(serving))) break;
           if (rows.length === 0) return;
-          for (const { key: row, value } of rows) {
-            after = keyOf(row);
-            yield [after, row, value];
-          }
+          after = keys.at(-1);
+          yield [rows, serving, documents.map((read, index) => [keys[index] ?? "", read] as const)];
         }
       } finally {
         cursor.close();
@@ -163,10 +177,53 @@ export class StoredDocuments implements DocumentReader<unknown, string> {
     }
   }
 
-  async #wait({ atLeast, ...options }: Freshness): Promise<void> {
-    const { core, projection, waitFor, ready } = this.#options;
+  /** Documents as they are stored; each is decoded when it is known that they may be handed out. */
+  async #read(
+    keys: readonly string[],
+    serving: ServingGeneration,
+  ): Promise<readonly (() => StoredDocument | undefined)[]> {
+    const { projection, rows: reader } = this.#options;
+    const rows = keys.map((key) => documentKey(projection.name, serving.generation, key));
+    const values = await reader.getMany(rows);
+    return keys.map((key, index) => () => {
+      const row = rows[index];
+      const value = values[index];
+      return row === undefined || value === undefined ? undefined : this.#decode(key, row, value, serving);
+    });
+  }
+
+  async #ask(): Promise<ServingGeneration> {
+    this.#serving = await this.#options.serving();
+    return this.#serving;
+  }
+
+  async #stillServes({ generation }: ServingGeneration): Promise<boolean> {
+    return (await this.#ask()).generation === generation;
+  }
+
+  #decode(key: string, row: Uint8Array, value: Uint8Array, { isCurrent }: ServingGeneration): StoredDocument {
+    const { projection } = this.#options;
+    const stored = isCurrent
+      ? readDocument(projection, key, row, value)
+      : decodeUnchecked(projection.name, key, row, value);
+    return { ...stored, document: freezeDeeply(stored.document) };
+  }
+}
+
+type Found = readonly [key: string, read: () => StoredDocument | undefined];
+
+/** Waits for the documents of the writer's own process: until they are ready, and the processor has come far enough. */
+export function freshInStore(options: {
+  readonly core: StoreCore;
+  readonly name: string;
+  /** Resolves once documents are what they should be; `undefined` where they always are. */
+  ready(): Promise<void> | undefined;
+  waitFor(name: string, position: number, options: WaitForOptions): Promise<void>;
+}): (freshness: Freshness) => Promise<void> {
+  const { core, name, ready, waitFor } = options;
+  return async ({ atLeast, ...limits }) => {
     core.assertOpen();
-    const { signal, timeoutMs = core.timeoutMs } = options;
+    const { signal, timeoutMs = core.timeoutMs } = limits;
     signal?.throwIfAborted();
     const isReady = ready();
     if (isReady !== undefined) {
@@ -176,29 +233,15 @@ export class StoredDocuments implements DocumentReader<unknown, string> {
           isReady,
           pause(timeoutMs, signal === undefined ? late.signal : AbortSignal.any([late.signal, signal])).then(() => {
             signal?.throwIfAborted();
-            const problem = `is still being built after ${timeoutMs} ms`;
-            throw new OverloadedError(`Projection ${printable(projection.name)} ${problem}`);
+            throw new OverloadedError(`Projection ${printable(name)} is still being built after ${timeoutMs} ms`);
           }),
         ]);
       } finally {
         late.abort();
       }
     }
-    if (atLeast !== undefined) await waitFor(projection.name, atLeast, options);
-  }
-
-  #generation(): number {
-    return this.#options.generations.serving?.generation ?? 0;
-  }
-
-  #decode(key: string, row: Uint8Array | undefined, value: Uint8Array | undefined): StoredDocument | undefined {
-    if (row === undefined || value === undefined) return undefined;
-    const { projection, generations } = this.#options;
-    const stored = generations.isCurrent
-      ? readDocument(projection, key, row, value)
-      : decodeUnchecked(projection.name, key, row, value);
-    return { ...stored, document: freezeDeeply(stored.document) };
-  }
+    if (atLeast !== undefined) await waitFor(name, atLeast, limits);
+  };
 }
 
 /** A document of another version: it is what that made it. */

@@ -9,15 +9,18 @@ import { UnreadableEventError } from "../errors.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import { pause } from "../runtime/deadline.ts";
 import type { RecordedEvent } from "../vocabulary/event.ts";
-import { type CheckedFilter, type Filterable, matches } from "../vocabulary/filter.ts";
-import { categoryOf } from "../vocabulary/names.ts";
+import type { CheckedFilter } from "../vocabulary/filter.ts";
+import { batchFrom, type Piece, PieceEntry, typesOf, type Wanted } from "./event-piece.ts";
 import type { ReadBatch } from "./processor.ts";
 
-/** How many positions a shared piece of the log has, and how many pieces are kept for others. */
-const pieceEvents = 2_048;
+/** The most positions, and about as many bytes of events as they are stored, of a piece of the log, and so of a batch. */
+const pieceEventsMax = 8_192;
+export const batchBytesMax: number = 4 * 1024 * 1024;
+/** How many pieces are kept for others. */
 const piecesKept = 4;
-/** How many of the newest events stay at hand, at most, and how many the feed reads at a time. */
+/** How many of the newest events stay at hand, at most, with how many bytes, and how many the feed reads at a time. */
 const newestEventsMax = 1_024;
+const newestBytesMax = 2 * batchBytesMax;
 const feedEventsMax = 512;
 /** From so far behind on, one with a filter reads on its own; unless so many others are about there. */
 const farEvents = 8_192;
@@ -27,19 +30,6 @@ const saveAfterEvents = 50_000;
 const retryMs = 50;
 const retryMsMax = 5_000;
 
-interface Entry {
-  readonly event: RecordedEvent;
-  readonly shape: Filterable;
-}
-
-/** All events from `from` to `to`, and those that cannot be read. */
-interface Piece {
-  readonly from: number;
-  readonly to: number;
-  readonly entries: readonly Entry[];
-  readonly unreadable: readonly UnreadableEventError[];
-}
-
 /** Where a processor stands: it has handled, or need not handle, everything up to `position`. */
 export interface Cursor {
   readonly filter: CheckedFilter;
@@ -47,6 +37,8 @@ export interface Cursor {
   position: number;
   /** Called when it has come to the end of the log, and begins to wait. */
   onRest?(): void;
+  /** What it wants, by the names that events are stored under; found out once. */
+  wanted?: Wanted;
   /** What is read ahead of need. */
   ahead?: { readonly from: number; readonly batch: Promise<ReadBatch | undefined> } | undefined;
 }
@@ -147,7 +139,7 @@ export class EventSource {
       };
       signal.addEventListener("abort", onAbort, { once: true });
       this.#waiting.set(cursor, waiting);
-      const types = typesOf(cursor.filter);
+      const types = typesOf(this.#wanted(cursor).storedFilter);
       if (types === undefined) this.#waitingForAny.add(waiting);
       for (const type of types ?? []) {
         const others = this.#waitingForType.get(type) ?? new Set();
@@ -161,7 +153,7 @@ export class EventSource {
     const { cursor } = waiting;
     this.#waiting.delete(cursor);
     this.#waitingForAny.delete(waiting);
-    for (const type of typesOf(cursor.filter) ?? []) {
+    for (const type of typesOf(this.#wanted(cursor).storedFilter) ?? []) {
       const others = this.#waitingForType.get(type);
       others?.delete(waiting);
       if (others?.size === 0) this.#waitingForType.delete(type);
@@ -207,30 +199,62 @@ export class EventSource {
   }
 
   #announce(piece: Piece): void {
-    const concerned = new Set<Waiting>();
-    for (const { shape } of piece.entries) {
-      for (const waiting of this.#waitingForType.get(shape.type) ?? []) {
-        if (!concerned.has(waiting) && matches(waiting.cursor.filter, shape)) concerned.add(waiting);
-      }
-      for (const waiting of this.#waitingForAny) {
-        if (!concerned.has(waiting) && matches(waiting.cursor.filter, shape)) concerned.add(waiting);
-      }
+    for (const waiting of this.#concerned(piece)) {
+      const batch = this.#batchFrom(piece, waiting.cursor, piece.from);
+      // What was renamed or split may have turned out to be something else.
+      if (batch.events.length > 0 || batch.unreadable !== undefined) this.#release(waiting, batch);
     }
-    for (const error of piece.unreadable) {
-      for (const waiting of this.#waiting.values()) if (mayMatch(waiting.cursor.filter, error)) concerned.add(waiting);
-    }
-    for (const waiting of concerned) this.#release(waiting, batchFrom(piece, waiting.cursor, piece.from));
     this.#newest.push(piece);
-    let kept = this.#newest.reduce((sum, { entries }) => sum + entries.length, 0);
-    while (kept > newestEventsMax && this.#newest.length > 1) kept -= this.#newest.shift()?.entries.length ?? 0;
+    let events = 0;
+    let bytes = 0;
+    for (const one of this.#newest) {
+      events += one.entries.length;
+      bytes += one.bytes;
+    }
+    while ((events > newestEventsMax || bytes > newestBytesMax) && this.#newest.length > 1) {
+      const oldest = this.#newest.shift();
+      events -= oldest?.entries.length ?? 0;
+      bytes -= oldest?.bytes ?? 0;
+    }
     this.#head = piece.to;
     this.#onHead();
+  }
+
+  /** Who waits for one of the events, as far as their stored names tell. */
+  #concerned(piece: Piece): ReadonlySet<Waiting> {
+    const concerned = new Set<Waiting>();
+    const ask = (entry: PieceEntry, some: Iterable<Waiting>): void => {
+      for (const waiting of some) {
+        if (!concerned.has(waiting) && entry.mayMatch(this.#wanted(waiting.cursor).storedFilter))
+          concerned.add(waiting);
+      }
+    };
+    for (const entry of piece.entries) {
+      ask(entry, this.#waitingForAny);
+      if (this.#waitingForType.size > 0) ask(entry, this.#waitingForTypeOf(entry));
+    }
+    return concerned;
+  }
+
+  #waitingForTypeOf(entry: PieceEntry): Iterable<Waiting> {
+    const type = entry.type;
+    return type === undefined ? this.#waiting.values() : (this.#waitingForType.get(type) ?? []);
+  }
+
+  #wanted(cursor: Cursor): Wanted {
+    const { filter, batchEventsMax } = cursor;
+    cursor.wanted ??= { filter, storedFilter: this.#core.registry.storedFilter(filter), batchEventsMax };
+    return cursor.wanted;
+  }
+
+  #batchFrom(piece: Piece, cursor: Cursor, from: number): ReadBatch {
+    return batchFrom(piece, this.#wanted(cursor), from, this.#core.registry, this.#core.decode);
   }
 
   #fromNewest(cursor: Cursor): ReadBatch | undefined {
     const from = cursor.position + 1;
     const piece = this.#newest.find((one) => one.from <= from && from <= one.to);
-    return piece === undefined ? undefined : batchFrom(piece, cursor, from);
+    return piece === undefined ? undefined : this.#batchFrom(piece, cursor, from);
   }
 
   async #fromLog(cursor: Cursor): Promise<ReadBatch | undefined> {
@@ -253,9 +277,8 @@ export class EventSource {
     const far = this.#head - from >= farEvents;
     if (cursor.filter !== undefined && far && this.#companyOf(cursor) < companyMin)
       return await this.#readMatches(cursor, cursor.filter, from);
-    const piece = await this.#piece(Math.floor((from - 1) / pieceEvents));
-    // A piece that others asked for may have been read when the log was shorter.
-    return piece === undefined || piece.to < from ? undefined : batchFrom(piece, cursor, from);
+    const piece = await this.#piece(from);
+    return piece === undefined ? undefined : this.#batchFrom(piece, cursor, from);
   }
 
   /** How many others read in the neighbourhood. */
@@ -267,20 +290,23 @@ export class EventSource {
     return company;
   }
 
-  /** A piece of the log that others may want, too. */
-  #piece(number: number): Promise<Piece | undefined> {
-    const known = this.#pieces.get(number);
+  /**
+   * The piece that begins at `from`, which others may want, too. Pieces end where their number of positions is full, counted
+   * from the beginning of the log, so that processors which began at different places soon ask for the same ones.
+   */
+  #piece(from: number): Promise<Piece | undefined> {
+    const known = this.#pieces.get(from);
     if (known !== undefined) return known;
-    const from = number * pieceEvents + 1;
-    const to = Math.min(from + pieceEvents - 1, this.#head);
+    const full = Math.ceil(from / pieceEventsMax) * pieceEventsMax;
+    const to = Math.min(full, this.#head);
     const reading = this.#read(from, to);
-    this.#pieces.set(number, reading);
+    this.#pieces.set(from, reading);
     const forget = (): void => {
-      if (this.#pieces.get(number) === reading) this.#pieces.delete(number);
+      if (this.#pieces.get(from) === reading) this.#pieces.delete(from);
     };
+    // One that ends with the log will have more events later.
     reading.then((piece) => {
-      // One that is not full yet will have more events later.
-      if (piece === undefined || piece.to - piece.from + 1 < pieceEvents) forget();
+      if (piece === undefined || (piece.to === to && to < full)) forget();
     }, forget);
     for (const oldest of this.#pieces.keys()) {
       if (this.#pieces.size <= piecesKept) break;
@@ -289,73 +315,44 @@ export class EventSource {
     return reading;
   }
 
-  /** All events from `from` to `to`; `undefined` where the source has stopped meanwhile. */
+  /** The events from `from` to `to`, or as many as fit the bytes; `undefined` where the source has stopped meanwhile. */
   async #read(from: number, to: number): Promise<Piece | undefined> {
     const { signal } = this.#stop;
-    const entries: Entry[] = [];
-    const unreadable: UnreadableEventError[] = [];
-    for (let next = from; next <= to; ) {
-      try {
-        for await (const event of this.#core.follow(next, undefined, signal, to)) {
-          const shape = { type: event.type, category: categoryOf(event.streamName), tags: event.tags };
-          entries.push({ event, shape });
-        }
-        next = to + 1;
-      } catch (error) {
-        if (!(error instanceof UnreadableEventError)) throw error;
-        unreadable.push(error);
-        next = error.position + 1;
+    const entries: PieceEntry[] = [];
+    let bytes = 0;
+    for await (const list of this.#core.stored(from, to, undefined, signal)) {
+      for (const stored of list) {
+        entries.push(new PieceEntry(stored));
+        bytes += stored.bytes.length;
+        if (bytes >= batchBytesMax && !signal.aborted) return { from, to: stored.position, bytes, entries };
       }
     }
     // A read that was cut short looks like one that found no more.
-    return signal.aborted ? undefined : { from, to, entries, unreadable };
+    return signal.aborted ? undefined : { from, to, bytes, entries };
   }
 
   /** The next matches out of the index. */
   async #readMatches(cursor: Cursor, filter: NonNullable<CheckedFilter>, from: number): Promise<ReadBatch | undefined> {
+    const { signal } = this.#stop;
     const end = this.#head;
-    const limit = cursor.batchEventsMax;
     const events: RecordedEvent[] = [];
-    try {
-      for await (const event of this.#core.readerAt(end).readAll({ fromPosition: from, filter, limit }))
-        events.push(event);
-    } catch (error) {
-      if (!(error instanceof UnreadableEventError)) throw error;
-      return { events, fromPosition: from, toPosition: error.position - 1, unreadable: error };
+    let bytes = 0;
+    for await (const list of this.#core.stored(from, end, filter, signal)) {
+      for (const stored of list) {
+        const { position } = stored;
+        const decoded = new PieceEntry(stored).decoded(this.#core.decode);
+        if (decoded instanceof UnreadableEventError)
+          return { events, fromPosition: from, toPosition: position - 1, unreadable: decoded };
+        for (const event of decoded) if (this.#core.registry.passes(filter, event)) events.push(event);
+        bytes += stored.bytes.length;
+        if (events.length >= cursor.batchEventsMax || bytes >= batchBytesMax)
+          return { events, fromPosition: from, toPosition: position };
+      }
     }
-    const toPosition = events.length < limit ? end : (events.at(-1)?.position ?? end);
-    return { events, fromPosition: from, toPosition };
+    return signal.aborted ? undefined : { events, fromPosition: from, toPosition: end };
   }
 }
 
 function emptyBatch(fromPosition: number, toPosition: number): ReadBatch {
   return { events: [], fromPosition, toPosition };
-}
-
-/** The types that a filter is about; `undefined` where it may be about any. */
-function typesOf(filter: CheckedFilter): ReadonlySet<string> | undefined {
-  if (filter === undefined || filter.some((clause) => clause.types === undefined)) return undefined;
-  return new Set(filter.flatMap((clause) => clause.types ?? []));
-}
-
-/** Whether an event that cannot be read may be one of those wanted; its tags are not known. */
-function mayMatch(filter: CheckedFilter, { eventType, streamName }: UnreadableEventError): boolean {
-  const withoutTags = filter?.map(({ tags: _tags, ...clause }) => clause);
-  return matches(withoutTags, { type: eventType, category: categoryOf(streamName), tags: [] });
-}
-
-/** What of a piece, from a position on, is for a cursor; ends before the first event that it wants and that cannot be read. */
-function batchFrom(piece: Piece, { filter, batchEventsMax }: Cursor, from: number): ReadBatch {
-  const unreadable = piece.unreadable.find((error) => error.position >= from && mayMatch(filter, error));
-  const end = unreadable === undefined ? piece.to : unreadable.position - 1;
-  const events: RecordedEvent[] = [];
-  for (const { event, shape } of piece.entries) {
-    if (event.position < from || event.position > end || !matches(filter, shape)) continue;
-    const last = events.at(-1)?.position;
-    // Never between the parts of a split event.
-    if (last !== undefined && events.length >= batchEventsMax && event.position !== last)
-      return { events, fromPosition: from, toPosition: last };
-    events.push(event);
-  }
-  return { events, fromPosition: from, toPosition: end, ...(unreadable === undefined ? {} : { unreadable }) };
 }

@@ -174,10 +174,17 @@ export interface Folded<State> {
   readonly position: number;
 }
 
-/** Read models, and what fills them. */
-export interface ProcessorFace<Definitions extends EventDefinitions = never> extends ProcessorControls, ParkingLot {
+/** Whoever can read the documents of projections. */
+export interface DocumentSource {
   /** The documents of a projection. Throws `invalid-argument` for one that the store was not opened with. */
   documents<Document, Index extends string>(projection: Projection<Document, Index>): DocumentReader<Document, Index>;
+}
+
+/** Read models, and what fills them. */
+export interface ProcessorFace<Definitions extends EventDefinitions = never>
+  extends ProcessorControls,
+    ParkingLot,
+    DocumentSource {
   /**
    * Folds the events that match into a state, now, and keeps nothing. Throws as `readAll`, and `invalid-argument` where `evolve`
    * throws or returns nothing.

@@ -7,19 +7,25 @@ import { InvalidArgumentError } from "../errors.ts";
 import { checkInteger, checkOptions, checkSignal } from "../log/arguments.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import type { AnyProjection } from "./define-projection.ts";
-import type { DocumentReader } from "./face.ts";
+import type { DocumentReader, WaitForOptions } from "./face.ts";
 import { checkKeys, FoldedDocuments, foldedDocumentsMax } from "./folded-documents.ts";
 
 /** The most documents that a live projection may have. */
 export const liveDocumentsMax: number = foldedDocumentsMax;
 const freshness = ["atLeast", "timeoutMs", "signal"];
 
+/** The log that documents are folded from. */
+export type FoldedLog = Pick<StoreCore, "assertOpen" | "lastPosition" | "readerAt"> & {
+  /** Waits for a position that the log has not reached; without it, such a position is a mistake. */
+  reach?(position: number, options: WaitForOptions): Promise<void>;
+};
+
 export class LiveDocuments implements DocumentReader<unknown, string> {
-  readonly #core: StoreCore;
+  readonly #core: FoldedLog;
   readonly #documents: FoldedDocuments;
   #folding: Promise<void> = Promise.resolve();
 
-  constructor(core: StoreCore, projection: AnyProjection) {
+  constructor(core: FoldedLog, projection: AnyProjection) {
     this.#core = core;
     this.#documents = new FoldedDocuments(projection);
   }
@@ -50,10 +56,12 @@ export class LiveDocuments implements DocumentReader<unknown, string> {
 
   async #fold(given: Record<string, unknown>): Promise<void> {
     const atLeast = checkInteger(given.atLeast, "atLeast", 0) ?? 0;
-    checkInteger(given.timeoutMs, "timeoutMs", 0);
+    const timeoutMs = checkInteger(given.timeoutMs, "timeoutMs", 0);
     const signal = checkSignal(given.signal);
     signal?.throwIfAborted();
     this.#core.assertOpen();
+    if (atLeast > this.#core.lastPosition())
+      await this.#core.reach?.(atLeast, { ...(timeoutMs !== undefined && { timeoutMs }), ...(signal && { signal }) });
     const last = this.#core.lastPosition();
     if (atLeast > last)
       throw new InvalidArgumentError("atLeast", `is behind the end of the log, which is ${last}: ${atLeast}`);

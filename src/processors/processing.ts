@@ -16,7 +16,7 @@ import {
   type ProcessorHost,
 } from "./definition.ts";
 import { asyncProjection } from "./document-projection.ts";
-import { StoredDocuments } from "./documents.ts";
+import { freshInStore, type ServingGeneration, StoredDocuments } from "./documents.ts";
 import type { DocumentReader, Folded, ProcessorFace } from "./face.ts";
 import { Generations } from "./generations.ts";
 import { InlineProjection, InlineProjections, inlineProcessor } from "./inline-projections.ts";
@@ -97,7 +97,6 @@ export class Processing {
     const { name, mode } = projection;
     checkKnownEvents(core, name, projection.events);
     const { settings } = this.#host;
-    const waitFor: ProcessorRunner["waitFor"] = (...given) => this.#runner.waitFor(...given);
     switch (mode) {
       case "live":
         this.#runner.reserve(name);
@@ -106,8 +105,10 @@ export class Processing {
       case "async": {
         const generations = new Generations(core, settings, projection);
         this.#runner.add(asyncProjection(projection, core, generations));
-        const ready = (): undefined => undefined;
-        this.#documents.set(projection, new StoredDocuments({ core, projection, generations, ready, waitFor }));
+        this.#documents.set(
+          projection,
+          this.#stored(projection, generations, () => undefined),
+        );
         return;
       }
       case "inline": {
@@ -117,9 +118,24 @@ export class Processing {
         const { generations } = one;
         // An old version serves as it stands; one that is current is waited for until commits carry it.
         const ready = (): Promise<void> | undefined => (one.isActive || !generations.isCurrent ? undefined : one.ready);
-        this.#documents.set(projection, new StoredDocuments({ core, projection, generations, ready, waitFor }));
+        this.#documents.set(projection, this.#stored(projection, generations, ready));
       }
     }
+  }
+
+  #stored(
+    projection: AnyProjection,
+    generations: Generations,
+    ready: () => Promise<void> | undefined,
+  ): StoredDocuments {
+    const core = this.#core;
+    const waitFor: ProcessorRunner["waitFor"] = (...given) => this.#runner.waitFor(...given);
+    const serving = (): ServingGeneration => ({
+      generation: generations.serving?.generation ?? 0,
+      isCurrent: generations.isCurrent,
+    });
+    const fresh = freshInStore({ core, name: projection.name, ready, waitFor });
+    return new StoredDocuments({ projection, rows: core.rows, serving, fresh });
   }
 
   #documentsOf(given: unknown): DocumentReader<unknown, string> {

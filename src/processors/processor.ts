@@ -29,6 +29,8 @@ export interface BatchContext {
   readonly attempt: number;
   /** Whether the processor stops (`failed`) where this attempt fails, too. */
   readonly lastAttempt: boolean;
+  /** To be told of a part of the batch that is durable before the rest: everything up to `position`. */
+  reached?(position: number): void;
 }
 
 /** Where batches go. */
@@ -72,7 +74,7 @@ export interface Processor extends BatchTarget {
   /** An integer from 1. One below what was run before is refused at the start. */
   readonly version: number;
   readonly filter: CheckedFilter;
-  /** Default: 2,048. */
+  /** Default: 8,192. A batch has about 4 MiB of stored events at most, whatever is said here. */
   readonly batchEventsMax?: number;
   readonly retries?: RetryPolicy;
   /** Errors after which it is always tried again, such as a database that does not answer. Those of the store are known. */

@@ -13,7 +13,7 @@ import type { Batch, BatchContext, BatchTarget, ReadBatch } from "./processor.ts
 import { type CheckedRetries, delayAfter, isStoreTrouble } from "./retries.ts";
 
 /** The most events of a batch, unless a processor wants fewer. */
-export const batchEventsMaxDefault = 2_048;
+export const batchEventsMaxDefault = 8_192;
 
 /** So near to the end of the log is as good as there. */
 const nearEvents = 512;
@@ -262,16 +262,22 @@ export class Worker {
     if (first === undefined && batch.unreadable !== undefined) throw batch.unreadable;
     this.#behindSinceMs = first?.recordedAt.getTime() ?? this.#behindSinceMs;
     this.#does("handling");
-    const done = await this.#attempts(first, (context) => this.#options.target.handle(batch, context));
+    const reached = (position: number): void => this.#reached(position);
+    const done = await this.#attempts(first, (context) => this.#options.target.handle(batch, { ...context, reached }));
     if (!done) return;
-    this.#cursor.position = batch.toPosition;
-    this.#saved = batch.toPosition;
     this.#error = undefined;
     this.#behindSinceMs = batch.events.at(-1)?.recordedAt.getTime();
+    this.#reached(batch.toPosition);
+    if (this.#options.source.head - batch.toPosition <= nearEvents) this.#options.onCaughtUp?.();
+  }
+
+  /** Everything up to there is durable. */
+  #reached(position: number): void {
+    this.#cursor.position = position;
+    this.#saved = position;
     this.#lastProgressAt = new Date(this.#options.core.clock.now());
     this.#progresses();
     this.#options.onChange();
-    if (this.#options.source.head - batch.toPosition <= nearEvents) this.#options.onCaughtUp?.();
   }
 
   /** Whether it was done in the end; not where the processor failed or stopped instead. */

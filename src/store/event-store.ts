@@ -4,7 +4,7 @@ import type { DecisionMaker, StateReader } from "../decider/face.ts";
 import type { HistoryReader, PastDocumentReader } from "../history/face.ts";
 import type { EventLog, EventReader } from "../log/event-store.ts";
 import type { EventLogReader } from "../log/event-store-reader.ts";
-import type { ProcessorFace } from "../processors/face.ts";
+import type { DocumentSource, ProcessorFace } from "../processors/face.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
 import type { AsOf } from "../vocabulary/moment.ts";
 
@@ -38,11 +38,13 @@ export interface EventStore<Definitions extends EventDefinitions = never>
 /**
  * A read replica: the reads and subscriptions of a store, from the storage itself, beside its writer or without one. It
  * sees what is durable, whole commits in their order, some time after they were acknowledged (see `openEventStoreReader`);
- * it never goes back, and sees nothing newer than its `lastPosition()`. It outlives writers that come and go.
+ * it never goes back, and sees nothing newer than its `lastPosition()`. It outlives writers that come and go. It has the
+ * documents that the writer keeps: `atLeast` of one waits until this replica sees it; they may be some moments ahead of `lastPosition()`.
  */
 export interface EventStoreReader<Definitions extends EventDefinitions = never>
   extends EventLogReader<Definitions>,
     StateReader<Definitions>,
+    DocumentSource,
     HistoryReader<Definitions> {
   /** As `EventStore.asOf`. */
   asOf(when: AsOf): EventStoreView<Definitions>;

@@ -12,6 +12,9 @@ import type { ReaderHealth } from "../log/event-store-reader.ts";
 import { LogFollower } from "../log/log-follower.ts";
 import { StoreReader } from "../log/store-reader.ts";
 import { StreamHeads } from "../log/stream-heads.ts";
+import type { AnyProjection, Projection } from "../processors/define-projection.ts";
+import type { DocumentReader } from "../processors/face.ts";
+import { checkReplicaProjections, replicaDocuments } from "../processors/replica-documents.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
 import { systemIds } from "../runtime/ids.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
@@ -32,6 +35,11 @@ export interface ReaderOptions<Definitions extends EventDefinitions = never> {
   readonly url: string;
   /** The events of each category, as for `openEventStore`; types and upcasts come from here. */
   readonly events?: readonly Definitions[];
+  /**
+   * Projections whose documents are to be read here; a writer opened with the same ones keeps them. They are not run: only
+   * those of mode `"live"` are folded here.
+   */
+  readonly projections?: readonly Projection<unknown, never>[];
   /** How to reach a bucket; what is missing comes from `AWS_*`, then from profiles and roles. */
   readonly s3?: Omit<S3Options, "createBucket">;
   /** How often the storage is asked for new events. Default: 1,000 ms; from 10 to 600,000. */
@@ -42,14 +50,14 @@ export interface ReaderOptions<Definitions extends EventDefinitions = never> {
   readonly clock?: Clock;
 }
 
-const optionNames = ["url", "events", "s3", "pollIntervalMs", "onError", "clock"] as const;
+const optionNames = ["url", "events", "projections", "s3", "pollIntervalMs", "onError", "clock"] as const;
 const readerS3OptionNames = s3OptionNames.filter((name) => name !== "createBucket");
 const pollMsMin = 10;
 const pollMsMax = 600_000;
 
 /** What opening took up; `tuning` is for tests. */
 interface Opening {
-  readonly options: Omit<ReaderOptions<EventDefinitions>, "url" | "s3">;
+  readonly projections: readonly AnyProjection[];
   readonly registry: EventRegistry;
   readonly clock: Clock;
   readonly pollMs: number;
@@ -116,9 +124,10 @@ function checkReaderOptions(options: ReaderOptions<EventDefinitions>): Opening {
   if (options.onError !== undefined && typeof options.onError !== "function") {
     throw new InvalidArgumentError("onError", `must be a function, not ${printable(options.onError)}`);
   }
+  const registry = new EventRegistry(checkDefinitions(options.events), systemIds);
   return {
-    options,
-    registry: new EventRegistry(checkDefinitions(options.events), systemIds),
+    registry,
+    projections: checkReplicaProjections({ registry }, options.projections),
     clock: options.clock ?? systemClock,
     pollMs,
     onError: options.onError ?? warn,
@@ -149,6 +158,13 @@ function assemble(kv: KeyValueReader, follower: LogFollower, opening: Opening): 
     feed.notify();
   };
   const watch = new LogWatch({ kv, follower, clock, pollMs, onAdvance, onError });
+  const reach = async (position: number, options?: unknown): Promise<void> => {
+    watch.look();
+    await waitForPosition({ feed, lastPosition, isClosed }, position, options);
+  };
+  const readerAt = (position: number) => reader.view<never>(async () => Math.min(position, lastPosition()));
+  const parts = { rows: kv, registry, clock, pollMs, assertOpen: assertReadable, lastPosition, readerAt, reach };
+  const documents = replicaDocuments(parts, opening.projections);
   const health = (): ReaderHealth => {
     const state = kv.status();
     if (state.state === "closed") return { state: "closed", lastPosition: lastPosition() };
@@ -172,10 +188,8 @@ function assemble(kv: KeyValueReader, follower: LogFollower, opening: Opening): 
       return viewOf(history, moment, frozenAt(moment, reader, follower)) as unknown as EventStoreView;
     },
     load: (decider, id) => loadThrough(history, async () => lastPosition(), decider, id),
-    waitForPosition: async (position, options) => {
-      watch.look();
-      await waitForPosition({ feed, lastPosition, isClosed }, position, options);
-    },
+    documents: (projection) => documents(projection) as DocumentReader<never>,
+    waitForPosition: reach,
     health,
     stats: () => ({ storage: kv.stats(), ...watch.stats() }),
     close: async () => {

@@ -128,7 +128,9 @@ export function buildCore(parts: CoreParts): StoreCore {
     addDecorator: (decorator) => pipeline.addDecorator(decorator),
     reader: reader.view<never>(async () => pipeline.end.lastPosition),
     readerAt: (position) => reader.view<never>(async () => Math.min(position, pipeline.end.lastPosition)),
-    follow: (from, filter, signal, to) => subscriptions.follow(from, filter, signal, to),
+    stored: (from, to, filter, signal) =>
+      filter === undefined ? subscriptions.stored(from, to, signal) : reader.stored(from, to, filter),
+    decode: (stored) => subscriptions.decode(stored),
     grown: (position, signal) => subscriptions.grown(position, signal),
     lastPosition: () => pipeline.end.lastPosition,
     assertOpen: parts.assertUsable,

@@ -118,6 +118,41 @@ export class Subscriptions {
     }
   }
 
+  /**
+   * All events from `from` to `to`, which must be there, as they are stored, in lists: for who decodes only some of them, by
+   * `decode`. Ends early where the signal is aborted or the subscriptions end.
+   */
+  async *stored(from: number, to: number, signal: AbortSignal): AsyncGenerator<readonly StoredEvent[]> {
+    const { recent, reader } = this.#options;
+    const ended = (): boolean => this.#closed || signal.aborted;
+    for (let next = from; next <= to && !ended(); ) {
+      if (next >= recent.firstReadable) {
+        const slice = this.#slice(next, to);
+        next += slice.length;
+        yield slice.map(([, stored]) => stored);
+        continue;
+      }
+      try {
+        for await (const list of reader.stored(next, to, undefined)) {
+          yield list;
+          if (ended()) return;
+        }
+      } catch (error) {
+        if (this.#closed) return;
+        throw error;
+      }
+      next = to + 1;
+    }
+  }
+
+  /** What readers see of a stored event; what is recent is decoded once for all. Throws `unreadable-event`. */
+  decode(stored: StoredEvent): readonly RecordedEvent[] {
+    const recent = this.#options.recent.find(stored.position);
+    if (recent === undefined || recent.stored !== stored) return this.#options.registry.read(stored);
+    recent.recorded ??= this.#options.registry.read(stored);
+    return recent.recorded;
+  }
+
   /** Recent events, with their bytes: held here, they stay readable however slow the subscriber is. */
   #slice(next: number, last: number): (readonly [RecentEvent, StoredEvent])[] {
     const slice: (readonly [RecentEvent, StoredEvent])[] = [];

@@ -41,7 +41,7 @@ describe("The README", () => {
     /^Bonn Aachen\nundefined\n3 kim \{[\s\S]*path: "\/city"[\s\S]*before: "Cottbus"[\s\S]*after: "Bonn"[\s\S]*\}\n\/city 3\n$/,
     /heard[\s\S]*amount: 5/,
     /orders: 1[\s\S]*BillSent[\s\S]*mailed order-1 true\n$/,
-    /^Placed 1\n$/,
+    /^Placed 1\n10\n$/,
     /customer: "kim"[\s\S]*total: 20/,
     /^invalid-event data.quantity\n$/,
     /^a writes\nb writes\n$/,

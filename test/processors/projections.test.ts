@@ -284,7 +284,8 @@ describe("An async projection", () => {
       const { position } = await store.append("s-1", events, any);
       expect((await errorOf(store.documents(projection).get("1", { atLeast: position }))).code).toBe("overloaded");
       const [info] = store.processors();
-      expect(info).toMatchObject({ state: "failed", position: 0, lagEvents: 3 });
+      expect(info).toMatchObject({ state: "failed", position: 1, lagEvents: 2 });
+      expect(await store.documents(projection).getMany(["1", "3"])).toEqual([1, undefined]);
       expect(info?.lastError?.message).toContain('failed at "T" of "s-1" at position 2: seen.on.T threw: not two');
       expect(info?.lastError?.position).toBe(2);
     }

@@ -1,10 +1,13 @@
 /** The runner: batches, checkpoints, retries, pauses, failures of one that harm no other, and waiting for a position. */
 
 import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import * as v from "valibot";
 import { checkpointKey } from "../../src/format/processor-keys.ts";
 import { decodeRecord, recordRow } from "../../src/format/processor-records.ts";
+import { defineEvents, event } from "../../src/index.ts";
 import { createMemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
 import type { StoreCore } from "../../src/log/store-internals.ts";
+import { batchBytesMax } from "../../src/processors/event-source.ts";
 import type { Batch, Processor } from "../../src/processors/processor.ts";
 import { ProcessorRunner } from "../../src/processors/runner.ts";
 import { type OpenedStore, openWithCore } from "../../src/store/open-event-store.ts";
@@ -147,6 +150,48 @@ describe("A processor", () => {
     }
   });
 
+  test("is given at most some megabytes at a time, however large events are, also out of the index", async () => {
+    const one = await open();
+    const text = "x".repeat(300_000);
+    for (let n = 0; n < 40; n += 1)
+      await one.store.append("b-1", [{ type: "Big", data: { n, text } }], { expectedVersion: "any" });
+    for (let n = 0; n < 9; n += 1) await append(one, 1_000);
+    const all = recorder(one.core, "all", undefined);
+    const big = recorder(one.core, "big", { types: ["Big"] });
+    const runner = await run(one.core, all, big);
+    for (const { name } of [all, big]) await runner.waitFor(name, 9_040);
+    expect([all.seen.length, big.seen.length]).toEqual([9_040, 40]);
+    for (const { batches } of [all, big]) {
+      const largest = Math.max(...batches.map(({ events }) => events.filter(({ type }) => type === "Big").length));
+      expect(largest).toBeLessThanOrEqual(Math.ceil(batchBytesMax / text.length));
+      expect(largest).toBeGreaterThan(1);
+    }
+  });
+
+  test("has nothing decoded that it does not want", async () => {
+    const storage = createMemoryStorage();
+    const one = await open(storage);
+    for (let n = 0; n < 20; n += 1) {
+      await append(one, 9, "Old", "x-1");
+      await append(one, 1, "Fine", "x-1");
+    }
+    await one.store.close();
+    const schema = v.object({ n: v.number() });
+    let upcast = 0;
+    const counting = (old: { readonly n: number }): { readonly n: number } => {
+      upcast += 1;
+      return old;
+    };
+    const old = event({ schema, version: 2, upcast: { 1: counting } });
+    const events = defineEvents("x", { Fine: event({ schema, version: 2, upcast: { 1: counting } }), Old: old });
+    const two = await openWithCore(openMemoryKv(storage), { events: [events], onError: () => {} });
+    opened.push(two);
+    const fine = recorder(two.core, "fine", { types: ["Fine"] });
+    const runner = await run(two.core, fine);
+    await runner.waitFor("fine", 200);
+    expect([fine.seen.length, upcast]).toEqual([20, 20]);
+  });
+
   test("that fails is tried again, then stops with a reason, and harms no other; resuming tries again", async () => {
     const one = await open();
     let broken = true;
@@ -249,8 +294,6 @@ describe("A processor", () => {
     await append(one, 1, "Old", "x-1");
     await append(one, 2, "Fine", "x-1");
     await one.store.close();
-    const { defineEvents, event } = await import("../../src/index.ts");
-    const v = await import("valibot");
     const any = v.any();
     const unreadable = event({
       schema: any,

@@ -10,6 +10,7 @@ import {
   defineReactor,
   event,
   openEventStore,
+  openEventStoreReader,
   type RecordedEvent,
 } from "../../src/index.ts";
 
@@ -117,6 +118,11 @@ expectType<{ open: boolean } | undefined>()(await store.documents(typed).get("ca
 store.documents(typed).find("byState", "open");
 // @ts-expect-error There is no such index.
 store.documents(typed).find("byName", "x");
+const replica = await openEventStoreReader({ url: "file:shop", events: [order, cart], projections: [totals, typed] });
+expectType<DocumentReader<{ orders: number; total: number }, never>>()(replica.documents(totals));
+expectType<{ open: boolean } | undefined>()(await replica.documents(typed).get("cart-1", { atLeast: 1 }));
+// @ts-expect-error There is no such index.
+replica.documents(typed).find("byName", "x");
 for await (const [key, document] of store.documents(typed).list()) {
   expectType<string>()(key);
   expectType<boolean>()(document.open);
