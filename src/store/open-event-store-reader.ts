@@ -10,6 +10,7 @@ import type { EventStoreReader, ReaderHealth } from "../log/event-store-reader.t
 import { LogFollower } from "../log/log-follower.ts";
 import { StoreReader } from "../log/store-reader.ts";
 import { StreamHeads } from "../log/stream-heads.ts";
+import { openTables, TableWarmer } from "../log/table-warmer.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
 import { systemIds } from "../runtime/ids.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
@@ -94,6 +95,9 @@ export async function openTunedReader<const Definitions extends EventDefinitions
   const view = {
     measure: async (reader: Parameters<LogFollower["measure"]>[0]) => (await follower?.measure(reader)) ?? 0,
     reached: () => follower?.reached ?? 0,
+    prepare: async (reader: Parameters<LogFollower["measure"]>[0]) => {
+      if (location.kind === "s3") await openTables(reader, follower?.recent.newestStream ?? "");
+    },
   };
   const kv = await openSlateReaderKv({ location, s3, clock, view, tuning: { ...tuning, pollMs } });
   try {
@@ -102,7 +106,8 @@ export async function openTunedReader<const Definitions extends EventDefinitions
     await kv.close();
     throw error;
   }
-  return assemble(kv, follower, opening) as unknown as EventStoreReader<Definitions>;
+  const warmer = location.kind === "s3" ? warmerOf(kv, follower) : undefined;
+  return assemble(kv, follower, warmer, opening) as unknown as EventStoreReader<Definitions>;
 }
 
 function checkReaderOptions(options: ReaderOptions<EventDefinitions>): Opening {
@@ -121,7 +126,16 @@ function checkReaderOptions(options: ReaderOptions<EventDefinitions>): Opening {
   };
 }
 
-function assemble(kv: KeyValueReader, follower: LogFollower, opening: Opening): EventStoreReader {
+function warmerOf(kv: KeyValueReader, follower: LogFollower): TableWarmer {
+  return new TableWarmer({ kv, changes: () => kv.progress(), newest: () => follower.recent.newestStream });
+}
+
+function assemble(
+  kv: KeyValueReader,
+  follower: LogFollower,
+  warmer: TableWarmer | undefined,
+  opening: Opening,
+): EventStoreReader {
   const { registry, clock, pollMs, onError } = opening;
   const { recent } = follower;
   const isClosed = (): boolean => kv.status().state === "closed";
@@ -166,6 +180,7 @@ function assemble(kv: KeyValueReader, follower: LogFollower, opening: Opening): 
     stats: () => ({ storage: kv.stats(), ...watch.stats() }),
     close: async () => {
       watch.stop();
+      warmer?.stop();
       subscriptions.end();
       const closing = kv.close();
       feed.notify();

@@ -16,6 +16,7 @@ import { IdempotencyKeys } from "../log/idempotency-keys.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import { StoreReader } from "../log/store-reader.ts";
 import { StreamHeads } from "../log/stream-heads.ts";
+import { TableWarmer } from "../log/table-warmer.ts";
 import { type ErasedFace, Processing } from "../processors/processing.ts";
 import { DeadlineExpired, withDeadline } from "../runtime/deadline.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
@@ -63,7 +64,8 @@ export async function openEventStore<const Definitions extends EventDefinitions 
   const lease = await takeLease({ location, s3, takeover, clock });
   try {
     const kv = await openSlateKv({ location, s3, clock, ...storage });
-    return (await orClose(kv, () => assemble<Definitions>(kv, settings, lease))).store;
+    const warmed = location.kind === "s3";
+    return (await orClose(kv, () => assemble<Definitions>(kv, settings, { lease, warmed }))).store;
   } catch (error) {
     await lease.abandon();
     throw error;
@@ -105,10 +107,16 @@ async function orClose<T>(kv: KeyValueStore, work: (kv: KeyValueStore) => Promis
   }
 }
 
+/** What a store has that is opened by its URL; `warmed`: a request to its storage takes long enough to be made beforehand. */
+interface Opened {
+  readonly lease?: Lease;
+  readonly warmed?: boolean;
+}
+
 async function assemble<Definitions extends EventDefinitions>(
   kv: KeyValueStore,
   settings: Settings,
-  lease?: Lease,
+  { lease, warmed = false }: Opened = {},
 ): Promise<OpenedStore<Definitions>> {
   const { registry, clock } = settings;
   const { header, end, recent, names } = await recover(kv, clock, settings.ids);
@@ -143,6 +151,11 @@ async function assemble<Definitions extends EventDefinitions>(
     hasStopped: () => status().state !== "open",
   });
   const closeHooks: CoreParts["closeHooks"] = [];
+  if (warmed) {
+    const newest = (): string => recent.newestStream;
+    const warmer = new TableWarmer({ kv, changes: () => kv.stats().memtableFlushes, newest });
+    closeHooks.push(() => warmer.stop());
+  }
   const assertUsable = (): void => assertOpen(kv);
   const core = buildCore({
     ...{ kv, header, reader, subscriptions, pipeline, keys, registry, clock, closeHooks, assertUsable },
