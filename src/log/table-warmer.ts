@@ -1,7 +1,6 @@
 /**
  * Has the storage read beforehand what a first read would otherwise wait for, request after request: the filter and the index of
- * each of its tables. Looks when it is started, and each minute in which tables may have changed; an idle store is not asked.
- * It is a convenience and no more: it never throws, and nothing waits for it.
+ * each of its tables. An idle store is not asked for anything. It is a convenience and no more: nothing waits for it or fails by it.
  */
 
 import { streamHeadKey, streamPageSpan } from "../format/key-families.ts";
@@ -28,50 +27,39 @@ export interface TableWarmerOptions {
   readonly kv: KvReader;
   /** A number that changes when there may be new tables. Asking costs nothing. */
   readonly changes: () => number;
-  /** The stream that was written last. */
+  /** The stream that was written last, or empty where that is not known. */
   readonly newest: () => string;
-  /** For tests. */
+  /** It ends then. */
+  readonly isClosed: () => boolean;
+  /** For tests. Default: a minute. */
   readonly intervalMs?: number;
 }
 
-export class TableWarmer {
-  readonly #options: TableWarmerOptions;
-  readonly #timer: ReturnType<typeof setInterval>;
-  #seen: number;
-  /** Tables are merged some time after the last change, so there is one look more after it. */
-  #settled = false;
-  #looking: Promise<void> | undefined;
-
-  constructor(options: TableWarmerOptions) {
-    this.#options = options;
-    this.#seen = options.changes();
-    this.#timer = setInterval(() => this.#consider(), options.intervalMs ?? lookIntervalMs);
-    this.#timer.unref();
-    void this.look();
-  }
-
-  /** Resolves when the look that this begins, or the one under way, is through, however it ended. */
-  look(): Promise<void> {
-    const { kv, newest } = this.#options;
+/**
+ * Looks now, and each minute in which tables may have changed; once more after the last change, because tables are merged some
+ * time after it. One look at a time.
+ */
+export function warmTables({ kv, changes, newest, isClosed, intervalMs = lookIntervalMs }: TableWarmerOptions): void {
+  let seen = changes();
+  let settled = false;
+  let looking = false;
+  const look = async (): Promise<void> => {
+    looking = true;
     // What is wrong with the storage, a read will be told.
-    this.#looking ??= openTables(kv, newest())
-      .catch(() => {})
-      .finally(() => {
-        this.#looking = undefined;
-      });
-    return this.#looking;
-  }
-
-  stop(): void {
-    clearInterval(this.#timer);
-  }
-
-  #consider(): void {
-    const changes = this.#options.changes();
-    const changed = changes !== this.#seen;
-    if (!changed && this.#settled) return;
-    this.#settled = !changed;
-    this.#seen = changes;
-    void this.look();
-  }
+    await openTables(kv, newest()).catch(() => {});
+    looking = false;
+  };
+  const timer = setInterval(() => {
+    if (isClosed()) {
+      clearInterval(timer);
+      return;
+    }
+    const changed = changes() !== seen;
+    if (looking || (!changed && settled)) return;
+    settled = !changed;
+    seen = changes();
+    void look();
+  }, intervalMs);
+  timer.unref();
+  void look();
 }

@@ -10,7 +10,7 @@ import type { EventStoreReader, ReaderHealth } from "../log/event-store-reader.t
 import { LogFollower } from "../log/log-follower.ts";
 import { StoreReader } from "../log/store-reader.ts";
 import { StreamHeads } from "../log/stream-heads.ts";
-import { openTables, TableWarmer } from "../log/table-warmer.ts";
+import { openTables, warmTables } from "../log/table-warmer.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
 import { systemIds } from "../runtime/ids.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
@@ -100,14 +100,18 @@ export async function openTunedReader<const Definitions extends EventDefinitions
     },
   };
   const kv = await openSlateReaderKv({ location, s3, clock, view, tuning: { ...tuning, pollMs } });
+  if (location.kind === "s3") {
+    // Before the log is read: what both need is read by whoever comes first.
+    const newest = (): string => follower?.recent.newestStream ?? "";
+    warmTables({ kv, changes: () => kv.progress(), newest, isClosed: () => kv.status().state === "closed" });
+  }
   try {
     follower = await LogFollower.open(kv, location.url);
   } catch (error) {
     await kv.close();
     throw error;
   }
-  const warmer = location.kind === "s3" ? warmerOf(kv, follower) : undefined;
-  return assemble(kv, follower, warmer, opening) as unknown as EventStoreReader<Definitions>;
+  return assemble(kv, follower, opening) as unknown as EventStoreReader<Definitions>;
 }
 
 function checkReaderOptions(options: ReaderOptions<EventDefinitions>): Opening {
@@ -126,16 +130,7 @@ function checkReaderOptions(options: ReaderOptions<EventDefinitions>): Opening {
   };
 }
 
-function warmerOf(kv: KeyValueReader, follower: LogFollower): TableWarmer {
-  return new TableWarmer({ kv, changes: () => kv.progress(), newest: () => follower.recent.newestStream });
-}
-
-function assemble(
-  kv: KeyValueReader,
-  follower: LogFollower,
-  warmer: TableWarmer | undefined,
-  opening: Opening,
-): EventStoreReader {
+function assemble(kv: KeyValueReader, follower: LogFollower, opening: Opening): EventStoreReader {
   const { registry, clock, pollMs, onError } = opening;
   const { recent } = follower;
   const isClosed = (): boolean => kv.status().state === "closed";
@@ -180,7 +175,6 @@ function assemble(
     stats: () => ({ storage: kv.stats(), ...watch.stats() }),
     close: async () => {
       watch.stop();
-      warmer?.stop();
       subscriptions.end();
       const closing = kv.close();
       feed.notify();

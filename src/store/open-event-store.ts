@@ -6,6 +6,7 @@ import type { LoadedState } from "../decider/state-loader.ts";
 import { StorageUnavailableError, StoreClosedError } from "../errors.ts";
 import type { KeyValueStore, KvStatus } from "../kv/kv.ts";
 import { openMemoryKv } from "../kv/memory-kv.ts";
+import { type ObjectStoreStats, withLease } from "../kv/object-store-stats.ts";
 import { openSlateKv } from "../kv/slatedb-kv.ts";
 import { checkOptions } from "../log/arguments.ts";
 import { prepareCommit } from "../log/commit.ts";
@@ -16,7 +17,7 @@ import { IdempotencyKeys } from "../log/idempotency-keys.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import { StoreReader } from "../log/store-reader.ts";
 import { StreamHeads } from "../log/stream-heads.ts";
-import { TableWarmer } from "../log/table-warmer.ts";
+import { warmTables } from "../log/table-warmer.ts";
 import { type ErasedFace, Processing } from "../processors/processing.ts";
 import { DeadlineExpired, withDeadline } from "../runtime/deadline.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
@@ -119,7 +120,14 @@ async function assemble<Definitions extends EventDefinitions>(
   { lease, warmed = false }: Opened = {},
 ): Promise<OpenedStore<Definitions>> {
   const { registry, clock } = settings;
+  // Before the log is read: what both need is read by whoever comes first.
+  let newest = "";
+  if (warmed) {
+    const isClosed = (): boolean => kv.status().state !== "open";
+    warmTables({ kv, changes: () => kv.stats().memtableFlushes, newest: () => newest, isClosed });
+  }
   const { header, end, recent, names } = await recover(kv, clock, settings.ids);
+  newest = recent.newestStream;
   const heads = new StreamHeads(kv, names);
   const durableEnd = (): typeof end => pipeline.end;
   const lastPosition = (): number => pipeline.end.lastPosition;
@@ -151,11 +159,6 @@ async function assemble<Definitions extends EventDefinitions>(
     hasStopped: () => status().state !== "open",
   });
   const closeHooks: CoreParts["closeHooks"] = [];
-  if (warmed) {
-    const newest = (): string => recent.newestStream;
-    const warmer = new TableWarmer({ kv, changes: () => kv.stats().memtableFlushes, newest });
-    closeHooks.push(() => warmer.stop());
-  }
   const assertUsable = (): void => assertOpen(kv);
   const core = buildCore({
     ...{ kv, header, reader, subscriptions, pipeline, keys, registry, clock, closeHooks, assertUsable },
@@ -240,7 +243,7 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
     load: (decider, id) => deciders.load(decider, id).then(stateOf),
     snapshot: (decider, id) => deciders.snapshot(decider, id),
     health: () => health(parts, closing !== undefined),
-    stats: () => ({ commits: pipeline.stats(), storage: kv.stats(), objectStore: kv.objectStoreStats?.() }),
+    stats: () => ({ commits: pipeline.stats(), storage: kv.stats(), objectStore: requestsOf(parts) }),
     close: () => {
       closing ??= close(parts);
       return closing;
@@ -298,6 +301,11 @@ function health({ kv, pipeline, lease }: Parts, closed: boolean): StoreHealth {
   if (closed || status.state === "closed") return { state: "closed", ...common };
   if (status.state !== "open") return { state: status.state, error: status.error, ...common };
   return { state: pipeline.stalled ? "stalled" : "open", ...common };
+}
+
+function requestsOf({ kv, lease }: Parts): ObjectStoreStats | undefined {
+  const stats = kv.objectStoreStats?.();
+  return stats === undefined || lease === undefined ? stats : withLease(stats, lease.requests());
 }
 
 async function close(parts: Parts): Promise<void> {
