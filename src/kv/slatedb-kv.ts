@@ -39,7 +39,7 @@ async function resolvePlace({ location, s3 }: SlateKvOptions, tuning: SlateTunin
         requestTimeoutMs: tuning.requestTimeoutMs,
       });
       try {
-        return bucketPlace(location, access, tuning.reuseConnections);
+        return bucketPlace(location, access, tuning.reuseConnections, tuning.wakeWithoutWaiting);
       } catch (error) {
         await access.release();
         throw error;
@@ -61,7 +61,12 @@ interface OpenedDatabase {
  * Throws `invalid-argument` for a folder that holds something else, `storage-unavailable` where the storage does not answer.
  */
 export async function openSlateKv(options: SlateKvOptions): Promise<KeyValueStore> {
-  const tuning: SlateTuning = { ...tuningFor(options.location, options.profile), ...options.tuning };
+  const { reuseConnections = false } = options.s3;
+  const tuning: SlateTuning = {
+    ...tuningFor(options.location, options.profile),
+    reuseConnections,
+    ...options.tuning,
+  };
   const { clock } = options;
   const { url } = options.location;
   const { db, place, metrics, cache, startedMs } = await openDatabase(options, tuning)

@@ -291,6 +291,7 @@ function lostError(cause?: unknown): StorageUnavailableError {
  * else, `storage-unavailable` where the storage does not answer or may not be written to: a reader leaves a checkpoint.
  */
 export async function openSlateReaderKv(options: SlateReaderOptions): Promise<KeyValueReader> {
-  const tuning: SlateReaderTuning = { ...readerTuning, ...options.tuning };
+  const { reuseConnections = false } = options.s3;
+  const tuning: SlateReaderTuning = { ...readerTuning, reuseConnections, ...options.tuning };
   return new SlateReaderKv(options, tuning, await openHandle(options, tuning));
 }
