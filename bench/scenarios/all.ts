@@ -8,6 +8,7 @@ import { bucketColdOpen } from "./bucket-cold-open.ts";
 import { bucketColdRead } from "./bucket-cold-read.ts";
 import { bucketDiskCache } from "./bucket-disk-cache.ts";
 import { bucketIdle } from "./bucket-idle.ts";
+import { bucketPartitions } from "./bucket-partitions.ts";
 import { bucketPut } from "./bucket-put.ts";
 import { bucketRequests } from "./bucket-requests.ts";
 import { coldOpen } from "./cold-open.ts";
@@ -46,6 +47,7 @@ export const scenarios: readonly Scenario[] = [
   peers,
   bucketPut,
   bucketAppend,
+  bucketPartitions,
   bucketColdOpen,
   bucketColdRead,
   bucketDiskCache,

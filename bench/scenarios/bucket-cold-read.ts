@@ -24,6 +24,8 @@ export interface BucketColdReadSettings {
 }
 
 const busyAppenders = 16;
+/** No request for tables for as long as so many take: none is under way. */
+const quietRequests = 6;
 
 type Reads = Pick<EventStore, "readStream" | "readAll" | typeof Symbol.asyncDispose>;
 
@@ -56,9 +58,8 @@ function pick(streams: readonly string[], run: number): string {
 
 interface Read {
   readonly name: string;
-  readonly handles: readonly Handle[];
-  /** Done once the store is open, before the time begins. */
-  readonly prepare?: (store: Reads) => Promise<unknown>;
+  /** Waited for once the store is open, before the time begins. */
+  readonly prepare?: (route: Route, latencyMs: number) => Promise<void>;
   /** Answers how many events it should have read, and how many it did. */
   run(store: Reads, samples: Samples, run: number): Promise<readonly [number, number]>;
 }
@@ -68,7 +69,6 @@ const bothHandles: readonly Handle[] = ["replica", "writer"];
 function streamRead(kind: "short" | "long"): Read {
   return {
     name: `one of the ${kind}est streams`,
-    handles: bothHandles,
     run: async (store, samples, run) => {
       const streamName = pick(samples[kind], run);
       return [samples.lengths.get(streamName) ?? 0, await countEvents(store.readStream(streamName))];
@@ -76,10 +76,16 @@ function streamRead(kind: "short" | "long"): Read {
   };
 }
 
-/** A look for a name that is not there reads the filter of each table, one after another. Writers know which names there are. */
+/** Behind the look that a store takes at its tables once it is open: nobody is told of its end, but it asks for nothing more then. */
 function afterLook(read: Read): Read {
-  const prepare = (store: Reads): Promise<unknown> => countEvents(store.readStream("loan-200000-absent"));
-  return { ...read, name: `${read.name}, after an absent one`, handles: ["replica"], prepare };
+  const prepare = async (route: Route, latencyMs: number): Promise<void> => {
+    const asked = async (): Promise<number> => sumOf((await route.proxy?.counts()) ?? [], { purpose: "sst" }).requests;
+    for (let before = -1, now = await asked(); now !== before; now = await asked()) {
+      before = now;
+      await Bun.sleep(quietRequests * latencyMs);
+    }
+  };
+  return { ...read, name: `${read.name}, tables looked at`, prepare };
 }
 
 const reads: readonly Read[] = [
@@ -89,7 +95,6 @@ const reads: readonly Read[] = [
   afterLook(streamRead("long")),
   {
     name: "10 events of the log",
-    handles: bothHandles,
     run: async (store) => [10, await countEvents(store.readAll({ limit: 10 }))],
   },
 ];
@@ -107,17 +112,19 @@ const opens = {
 
 type Handle = keyof typeof opens;
 
-async function measureOnce(
-  place: { readonly url: string; readonly route: Route; readonly samples: Samples },
-  handle: Handle,
-  read: Read,
-  run: number,
-): Promise<Measured> {
-  const { url, route, samples } = place;
+interface Place {
+  readonly url: string;
+  readonly route: Route;
+  readonly samples: Samples;
+  readonly latencyMs: number;
+}
+
+async function measureOnce(place: Place, handle: Handle, read: Read, run: number): Promise<Measured> {
+  const { url, route, samples, latencyMs } = place;
   const openingMs = performance.now();
   await using store = await opens[handle](url, route.s3);
   const openMs = performance.now() - openingMs;
-  await read.prepare?.(store);
+  await read.prepare?.(route, latencyMs);
   await route.proxy?.resetCounts();
   const startedMs = performance.now();
   const [expected, found] = await read.run(store, samples, run);
@@ -130,14 +137,13 @@ async function measureOnce(
 /** Replicas first: a writer begins to merge tables as soon as it is open. */
 async function measure(
   context: ScenarioContext<BucketColdReadSettings>,
-  place: { readonly url: string; readonly route: Route; readonly samples: Samples },
+  place: Place,
   tables: string,
 ): Promise<readonly Row[]> {
   const { latencyMs, runs } = context.settings;
   const rows: Row[] = [];
   for (const handle of bothHandles) {
     for (const read of reads) {
-      if (!read.handles.includes(handle)) continue;
       context.progress(`${tables}: ${handle}, ${read.name}`);
       const measured: Measured[] = [];
       for (let run = 0; run < runs; run += 1) measured.push(await measureOnce(place, handle, read, run));
@@ -187,7 +193,7 @@ function run(context: ScenarioContext<BucketColdReadSettings>): Promise<readonly
       await importInto(store, source.batches(settings.events), () => {});
     }
     await using route = await proxiedRoute(bucket, settings.latencyMs);
-    const place = { url, route, samples };
+    const place = { url, route, samples, latencyMs: settings.latencyMs };
     const rows = [...(await measure(context, place, "as imported"))];
     if (settings.flushes > 0) {
       await makeTables(url, bucket.s3, settings.flushes);

@@ -1,10 +1,13 @@
 /** A process of `partitions`: writes its share of a partitioned store with appenders that wait for their answers, and counts. */
 
-import { openPartitionedEventStore } from "../../src/index.ts";
+import { openPartitionedEventStore, type S3Options } from "../../src/index.ts";
 import { sampleEvent } from "../harness/sample-events.ts";
+import { DurationRecorder, type LatencySummary } from "../harness/statistics.ts";
 
 export interface PartitionsJob {
   readonly url: string;
+  /** How to reach a bucket; credentials only where they are those of a server of the bench's own. */
+  readonly s3?: S3Options;
   readonly partitions: number;
   readonly write: readonly number[];
   readonly appenders: number;
@@ -16,17 +19,18 @@ export interface PartitionsJob {
 export interface PartitionsResult {
   readonly appends: number;
   readonly elapsedMs: number;
+  readonly latencyMs: LatencySummary;
 }
 
 async function work(job: PartitionsJob): Promise<PartitionsResult> {
-  const { url, partitions, write, appenders, warmUpMs, durationMs } = job;
+  const { url, s3 = {}, partitions, write, appenders, warmUpMs, durationMs } = job;
   // The name says the partition, so that each process appends where it writes.
   const partitionOf = (name: string): number => Number(name.split("-")[1]);
-  await using store = await openPartitionedEventStore({ url, partitions, write, partitionOf });
+  await using store = await openPartitionedEventStore({ url, s3, partitions, write, partitionOf });
   process.stdout.write("ready\n");
   await process.stdin[Symbol.asyncIterator]().next();
   let appends = 0;
-  let counted = 0;
+  const counted = new DurationRecorder();
   const startMs = performance.now();
   const fromMs = startMs + warmUpMs;
   const untilMs = fromMs + durationMs;
@@ -37,11 +41,12 @@ async function work(job: PartitionsJob): Promise<PartitionsResult> {
         appends += 1;
         const name = `order-${partition}-${process.pid}-${appends}`;
         await store.append(name, [sampleEvent(appends)], { expectedVersion: "no-stream" });
-        if (performance.now() >= fromMs) counted += 1;
+        const endMs = performance.now();
+        if (endMs >= fromMs) counted.record(endMs - nowMs);
       }
     }),
   );
-  return { appends: counted, elapsedMs: performance.now() - fromMs };
+  return { appends: counted.count, elapsedMs: performance.now() - fromMs, latencyMs: counted.summary() };
 }
 
 if (import.meta.main) {

@@ -1,7 +1,7 @@
 /** Appends to a store in partitions: many in one process, and shared out among several. */
 
 import { fileURLToPath } from "node:url";
-import { openPartitionedEventStore } from "../../src/index.ts";
+import { openPartitionedEventStore, type S3Options } from "../../src/index.ts";
 import { check, type Row, type Scenario, type ScenarioContext } from "../harness/scenario.ts";
 import type { PartitionsJob, PartitionsResult } from "./partitions-process.ts";
 
@@ -52,20 +52,27 @@ class Worker {
   }
 }
 
-async function measure(
-  context: ScenarioContext<PartitionsSettings>,
-  processes: number,
-  partitions: number,
-): Promise<Row> {
-  const { appenders, warmUpMs, durationMs } = context.settings;
-  const url = context.freshUrl(`${processes}-${partitions}`);
-  context.progress(`${processes} processes, ${partitions} partitions`);
+/** What a layout is measured with. */
+export interface PartitionsLoad {
+  readonly url: string;
+  readonly s3?: S3Options;
+  readonly processes: number;
+  readonly partitions: number;
+  /** In all processes together. */
+  readonly appenders: number;
+  readonly warmUpMs: number;
+  readonly durationMs: number;
+}
+
+/** Appends to a new store in partitions and looks that all of it is there; a result for each process. */
+export async function appendToPartitions(load: PartitionsLoad): Promise<readonly PartitionsResult[]> {
+  const { url, s3 = {}, processes, partitions, appenders, warmUpMs, durationMs } = load;
   const workers: Worker[] = [];
   for (let number = 0; number < processes; number += 1) {
     const write = Array.from({ length: partitions }, (_, index) => index).filter(
       (index) => index % processes === number,
     );
-    const job = { url, partitions, write, appenders: appenders / processes, warmUpMs, durationMs };
+    const job = { url, s3, partitions, write, appenders: appenders / processes, warmUpMs, durationMs };
     workers.push(new Worker(job));
     // The first one makes the store.
     check((await workers.at(-1)?.line()) === "ready", "a process did not get ready");
@@ -74,16 +81,29 @@ async function measure(
   const lines = await Promise.all(workers.map((worker) => worker.line()));
   await Promise.all(workers.map((worker) => worker.end()));
   const results = lines.map((line) => JSON.parse(line) as PartitionsResult);
-  const n = results.reduce((sum, { appends }) => sum + appends, 0);
-  const perSecond = results.reduce((sum, { appends, elapsedMs }) => sum + (appends * 1_000) / elapsedMs, 0);
-  const options = { url, partitions, write: "none", partitionOf: () => 0 } as const;
+  const options = { url, s3, partitions, write: "none", partitionOf: () => 0 } as const;
   await using store = await openPartitionedEventStore(options);
   const last = await store.lastPositions();
   check(
     last.every((position) => position > 0),
     "a partition is empty",
   );
-  check(last.reduce((sum, position) => sum + position, 0) >= n, "acknowledged events are missing");
+  const stored = last.reduce((sum, position) => sum + position, 0);
+  check(stored >= results.reduce((sum, { appends }) => sum + appends, 0), "acknowledged events are missing");
+  return results;
+}
+
+async function measure(
+  { settings, freshUrl, progress }: ScenarioContext<PartitionsSettings>,
+  processes: number,
+  partitions: number,
+): Promise<Row> {
+  const { appenders, warmUpMs, durationMs } = settings;
+  progress(`${processes} processes, ${partitions} partitions`);
+  const url = freshUrl(`${processes}-${partitions}`);
+  const results = await appendToPartitions({ url, processes, partitions, appenders, warmUpMs, durationMs });
+  const n = results.reduce((sum, { appends }) => sum + appends, 0);
+  const perSecond = results.reduce((sum, { appends, elapsedMs }) => sum + (appends * 1_000) / elapsedMs, 0);
   return { parameters: { processes, partitions }, n, perSecond };
 }
 

@@ -101,7 +101,16 @@ function loadOf(given: Arguments): PlannedLoad {
   return Object.fromEntries(Object.entries(load).filter(([, value]) => value !== undefined));
 }
 
-const purposes = ["opening", "commitGroups", "memtableFlushes", "compaction", "polling", "garbageCollection", "reads"];
+const purposes = [
+  "opening",
+  "commitGroups",
+  "memtableFlushes",
+  "compaction",
+  "polling",
+  "garbageCollection",
+  "reads",
+  "lease",
+];
 const kinds = ["puts", "gets", "lists", "heads", "deletes"];
 
 /** Whether each purpose has its counts; the file may be of anything. */
@@ -111,7 +120,7 @@ function isStats(value: unknown): value is ObjectStoreStats {
   const numbers = (of: unknown, names: readonly string[]): boolean =>
     names.every((name) => typeof field(of, name) === "number");
   return (
-    numbers(value, ["uptimeMs"]) &&
+    numbers(value, ["uptimeMs", "garbageIntervalMs"]) &&
     purposes.every((purpose) => numbers(field(field(value, "byPurpose"), purpose), kinds))
   );
 }

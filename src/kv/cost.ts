@@ -4,6 +4,7 @@
  */
 
 import {
+  garbageRounds,
   getsPerCompaction,
   listingsPerGarbageRound,
   listPageObjects,
@@ -85,11 +86,12 @@ export interface CostEstimate {
 }
 
 /**
- * Takes `store.stats().objectStore` to a month; storage is not in it. The longer the store has been open, the better: in its
- * first minutes the rounds of the garbage collector are too many. Default prices: `s3StandardPrices`.
+ * Takes `store.stats().objectStore` to a month; storage is not in it. The longer the store has been open, the better. Rounds of the
+ * garbage collector are counted as often as they come, not by the uptime: the first is there at once. Default prices: `s3StandardPrices`.
  */
 export function estimateCost(stats: ObjectStoreStats, prices: ObjectStorePrices = s3StandardPrices): CostEstimate {
   const perSecond = 1_000 / Math.max(1, stats.uptimeMs);
+  const garbageMs = garbageRounds(stats.uptimeMs, stats.garbageIntervalMs) * stats.garbageIntervalMs;
   const month = (purpose: RequestPurpose): MonthlyRequests =>
     monthly(times(stats.byPurpose[purpose], perSecond), prices);
   const byPurpose = {
@@ -97,8 +99,9 @@ export function estimateCost(stats: ObjectStoreStats, prices: ObjectStorePrices 
     memtableFlushes: month("memtableFlushes"),
     compaction: month("compaction"),
     polling: month("polling"),
-    garbageCollection: month("garbageCollection"),
+    garbageCollection: monthly(times(stats.byPurpose.garbageCollection, 1_000 / garbageMs), prices),
     reads: month("reads"),
+    lease: month("lease"),
   };
   return {
     currency: prices.currency,

@@ -20,7 +20,8 @@ export interface RequestCounts {
 /**
  * `opening`: taking over and recovering. `commitGroups`: one PUT each. `memtableFlushes`: two PUTs each, a table and a
  * manifest. `compaction`: merging tables. `polling`: looking for a newer writer and for work to compact.
- * `garbageCollection`: finding and deleting what nobody needs. `reads`: parts of tables that no cache held.
+ * `garbageCollection`: finding and deleting what nobody needs. `reads`: parts of tables that no cache held. `lease`: saying who
+ * writes, which is done beside the database.
  */
 export type RequestPurpose =
   | "opening"
@@ -29,15 +30,18 @@ export type RequestPurpose =
   | "compaction"
   | "polling"
   | "garbageCollection"
-  | "reads";
+  | "reads"
+  | "lease";
 
 /**
  * What an open store has asked of its object storage since it began to open. On a folder the requests are calls of the file
- * system, and cost nothing. Not in it: the request that looks at the bucket before, and those for objects beside the database.
+ * system, and cost nothing. Not in it: the few requests that look at the bucket before.
  */
 export interface ObjectStoreStats {
   /** From when the engine was open until now, or until the store was closed. */
   readonly uptimeMs: number;
+  /** How often a round of the garbage collector comes; the first comes with the opening. */
+  readonly garbageIntervalMs: number;
   /**
    * All requests. PUTs, GETs, HEADs and DELETEs are counted, each attempt of the engine by itself; attempts that its S3
    * client repeats on its own are not seen. Listings are derived. A HEAD may count as a GET, which costs the same.
@@ -46,7 +50,7 @@ export interface ObjectStoreStats {
   /** Attempts that failed, "there already" and "not there" among them. Counted. */
   readonly failed: number;
   /**
-   * The same by purpose. Counted: what opening asks (but listings), the PUTs of commit groups, all DELETEs. The PUTs of
+   * The same by purpose. Counted: what opening asks (but listings), the PUTs of commit groups, all DELETEs, the lease. The PUTs of
    * memtable flushes are counted flushes, two each. All else is derived, and adds up to `requests`.
    */
   readonly byPurpose: Readonly<Record<RequestPurpose, RequestCounts>>;
@@ -148,7 +152,7 @@ export const listPageObjects: number = 1_000;
 /** Opening lists the WAL twice on top of its looks. */
 const listingsAtOpening = 2;
 
-const none: RequestCounts = { puts: 0, gets: 0, lists: 0, heads: 0, deletes: 0 };
+export const noRequests: RequestCounts = { puts: 0, gets: 0, lists: 0, heads: 0, deletes: 0 };
 
 function add(left: RequestCounts, right: RequestCounts): RequestCounts {
   return {
@@ -157,6 +161,35 @@ function add(left: RequestCounts, right: RequestCounts): RequestCounts {
     lists: left.lists + right.lists,
     heads: left.heads + right.heads,
     deletes: left.deletes + right.deletes,
+  };
+}
+
+/** The rounds of the garbage collector so far. */
+export function garbageRounds(uptimeMs: number, garbageIntervalMs: number): number {
+  return 1 + Math.floor(uptimeMs / garbageIntervalMs);
+}
+
+/** The same with what a lease has asked for: before the store was open, and since. */
+export function withLease(
+  stats: ObjectStoreStats,
+  { opening, running }: { readonly opening: RequestCounts; readonly running: RequestCounts },
+): ObjectStoreStats {
+  const { requests, byPurpose: purposes } = stats;
+  return {
+    ...stats,
+    requests: add(requests, add(opening, running)),
+    byPurpose: { ...purposes, opening: add(purposes.opening, opening), lease: add(purposes.lease, running) },
+  };
+}
+
+/** What was asked between two counts. */
+export function requestsSince(now: RequestCounts, before: RequestCounts): RequestCounts {
+  return {
+    puts: now.puts - before.puts,
+    gets: now.gets - before.gets,
+    lists: now.lists - before.lists,
+    heads: now.heads - before.heads,
+    deletes: now.deletes - before.deletes,
   };
 }
 
@@ -175,7 +208,7 @@ function byPurpose({ opened, now, uptimeMs, tuning, diskCache }: Derivation): Re
   const flushPuts = 2 * since("memtableFlushes");
   const compactionPuts = Math.max(0, since("puts") - since("walFlushes") - flushPuts);
   const compactions = compactionPuts / putsPerCompaction;
-  const rounds = 1 + Math.floor(uptimeMs / tuning.garbageIntervalMs);
+  const rounds = garbageRounds(uptimeMs, tuning.garbageIntervalMs);
   // Compactions are taken as spread evenly over the uptime.
   const alive = compactions * Math.min(0.5, checkpointLifeMs / Math.max(1, uptimeMs));
   const garbageReads = rounds * alive * checkpointReadsPerGarbageRound;
@@ -203,12 +236,13 @@ function byPurpose({ opened, now, uptimeMs, tuning, diskCache }: Derivation): Re
       heads: opened.heads,
       deletes: opened.deletes,
     },
-    commitGroups: { ...none, puts: since("walFlushes") },
-    memtableFlushes: { ...none, puts: flushPuts },
-    compaction: { ...none, puts: compactionPuts, gets: compactionGets },
-    polling: { ...none, gets: pollGets, lists: looks },
-    garbageCollection: { ...none, gets: garbageGets, lists: garbageLists, deletes: since("deletes") },
-    reads: { ...none, gets: tableGets - compactionGets, heads: since("heads") },
+    commitGroups: { ...noRequests, puts: since("walFlushes") },
+    memtableFlushes: { ...noRequests, puts: flushPuts },
+    compaction: { ...noRequests, puts: compactionPuts, gets: compactionGets },
+    polling: { ...noRequests, gets: pollGets, lists: looks },
+    garbageCollection: { ...noRequests, gets: garbageGets, lists: garbageLists, deletes: since("deletes") },
+    reads: { ...noRequests, gets: tableGets - compactionGets, heads: since("heads") },
+    lease: noRequests,
   };
 }
 
@@ -222,6 +256,7 @@ export function addObjectStoreStats(left: ObjectStoreStats, right: ObjectStoreSt
   const purpose = (name: RequestPurpose): RequestCounts => add(left.byPurpose[name], right.byPurpose[name]);
   return {
     uptimeMs: left.uptimeMs + right.uptimeMs,
+    garbageIntervalMs: right.garbageIntervalMs,
     requests: add(left.requests, right.requests),
     failed: left.failed + right.failed,
     byPurpose: {
@@ -232,6 +267,7 @@ export function addObjectStoreStats(left: ObjectStoreStats, right: ObjectStoreSt
       polling: purpose("polling"),
       garbageCollection: purpose("garbageCollection"),
       reads: purpose("reads"),
+      lease: purpose("lease"),
     },
     bytesWritten: {
       commitGroups: left.bytesWritten.commitGroups + right.bytesWritten.commitGroups,
@@ -272,9 +308,10 @@ export class RequestMeter {
     const now = readCounters(metrics());
     const uptimeMs = (this.#stoppedMs ?? clock.monotonic()) - this.#openedMs;
     const purposes = byPurpose({ opened: this.#opened, now, uptimeMs, tuning, diskCache });
-    const total = Object.values(purposes).reduce(add, none);
+    const total = Object.values(purposes).reduce(add, noRequests);
     return {
       uptimeMs,
+      garbageIntervalMs: tuning.garbageIntervalMs,
       requests: rounded({ ...total, gets: now.objectGets + now.partGets }),
       failed: now.failed,
       byPurpose: {
@@ -285,6 +322,7 @@ export class RequestMeter {
         polling: rounded(purposes.polling),
         garbageCollection: rounded(purposes.garbageCollection),
         reads: rounded(purposes.reads),
+        lease: purposes.lease,
       },
       bytesWritten: {
         commitGroups: rowBytes,

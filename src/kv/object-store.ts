@@ -24,6 +24,11 @@ export interface S3Options {
   readonly sessionToken?: string;
   /** Make the bucket where it does not exist. Default: false. */
   readonly createBucket?: boolean;
+  /**
+   * Keep connections of the engine for its next requests, instead of opening one for each. Default: false, because it rests on a
+   * part of Bun that Bun calls experimental (ARCHITECTURE.md, "Driving SlateDB"). Of all stores in one process, or none.
+   */
+  readonly reuseConnections?: boolean;
 }
 
 export type StoreLocation =

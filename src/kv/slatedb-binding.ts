@@ -3,6 +3,8 @@
  * waits, retries or judges. A new version of the binding shows here first.
  */
 
+import "./native-wakeups.ts";
+
 import {
   type Db,
   DbBuilder,

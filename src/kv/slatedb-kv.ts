@@ -57,7 +57,7 @@ async function resolvePlace({ location, s3 }: SlateKvOptions, tuning: SlateTunin
         requestTimeoutMs: tuning.requestTimeoutMs,
       });
       try {
-        return bucketPlace(location, access, tuning.reuseConnections);
+        return bucketPlace(location, access, tuning.reuseConnections, tuning.wakeWithoutWaiting);
       } catch (error) {
         await access.release();
         throw error;
@@ -79,7 +79,12 @@ interface OpenedDatabase {
  * Throws `invalid-argument` for a folder that holds something else, `storage-unavailable` where the storage does not answer.
  */
 export async function openSlateKv(options: SlateKvOptions): Promise<KeyValueStore> {
-  const tuning: SlateTuning = { ...tuningFor(options.location, options.profile), ...options.tuning };
+  const { reuseConnections = false } = options.s3;
+  const tuning: SlateTuning = {
+    ...tuningFor(options.location, options.profile),
+    reuseConnections,
+    ...options.tuning,
+  };
   const { clock, location } = options;
   const first = await openSlateWriter(options, tuning);
   const open = (wanted: SlateTuning): Promise<OpenedWriter> => openSlateWriter(options, wanted);

@@ -2,6 +2,7 @@
 
 import type { S3Access } from "./bucket-access.ts";
 import { withNativeEnvironment } from "./native-environment.ts";
+import { wakeWithoutWaiting } from "./native-wakeups.ts";
 import { databaseFolder, type StoreLocation } from "./object-store.ts";
 import { NativeObjectStore } from "./slatedb-binding.ts";
 
@@ -35,13 +36,15 @@ export function folderPlace(location: StoreLocation & { kind: "folder" }): Nativ
   };
 }
 
-/** `reuseConnections`: see the tuning of that name. */
+/** `reuseConnections`, `wakeWithoutWaiting`: see the tunings of these names. */
 export function bucketPlace(
   location: StoreLocation & { kind: "s3" },
   { environment, release }: S3Access,
   reuseConnections: boolean,
+  wakesWithoutWaiting = true,
 ): NativePlace {
-  const variables = { ...environment, AWS_POOL_MAX_IDLE_PER_HOST: reuseConnections ? undefined : "0" };
+  const pooled = reuseConnections && (!wakesWithoutWaiting || wakeWithoutWaiting());
+  const variables = { ...environment, AWS_POOL_MAX_IDLE_PER_HOST: pooled ? undefined : "0" };
   // Not `resolve`, which takes any variable of the environment (TOKEN, REGION) for a setting of S3. And no env file.
   const store = withNativeEnvironment(variables, () => NativeObjectStore.from_env("/dev/null"));
   const path = location.prefix === "" ? databaseFolder : `${location.prefix}/${databaseFolder}`;

@@ -24,6 +24,8 @@ export interface ViewProgress {
   readonly measure: (reader: KvReader) => Promise<number>;
   /** How far anybody has seen. */
   readonly reached: () => number;
+  /** Reads what a successor should have read before it is put in service. Where it fails, it is put in service without. */
+  readonly prepare?: (reader: KvReader) => Promise<void>;
 }
 
 export interface SlateReaderOptions {
@@ -225,6 +227,8 @@ class SlateReaderKv implements KeyValueReader {
   async #openSuccessor(): Promise<void> {
     const next = await openHandle(this.#options, this.#tuning);
     try {
+      // Where there is nobody in service, whoever waits is better served by a cold reader.
+      if (!this.#serving.lost) await this.#options.view?.prepare?.(next).catch(() => {});
       await this.#catchUp(next);
     } catch (error) {
       this.#retire(next);
@@ -287,6 +291,7 @@ function lostError(cause?: unknown): StorageUnavailableError {
  * else, `storage-unavailable` where the storage does not answer or may not be written to: a reader leaves a checkpoint.
  */
 export async function openSlateReaderKv(options: SlateReaderOptions): Promise<KeyValueReader> {
-  const tuning: SlateReaderTuning = { ...readerTuning, ...options.tuning };
+  const { reuseConnections = false } = options.s3;
+  const tuning: SlateReaderTuning = { ...readerTuning, reuseConnections, ...options.tuning };
   return new SlateReaderKv(options, tuning, await openHandle(options, tuning));
 }

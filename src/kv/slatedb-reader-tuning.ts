@@ -28,7 +28,7 @@ export interface SlateReaderTuning {
   /** How long to wait before a failed opening is tried again, at first and at most. */
   readonly retryMs: number;
   readonly retryMsMax: number;
-  /** Never in service: see the writer's tuning of that name. */
+  /** See the writer's tuning of that name. */
   readonly reuseConnections: boolean;
 }
 

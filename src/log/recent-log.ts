@@ -94,6 +94,11 @@ export class RecentLog {
     return this.#firstWithBytes;
   }
 
+  /** The stream of the newest event that is here; empty where none is. */
+  get newestStream(): string {
+    return this.find(this.#lastPosition)?.streamName ?? "";
+  }
+
   /** Adds durable events in order; forgets whole old segments, but none after `indexedTo`. */
   add(events: readonly RecentEvent[], indexedTo: number): void {
     for (const event of events) {

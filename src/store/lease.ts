@@ -7,6 +7,8 @@
 
 import { EventStoreError, StorageUnavailableError } from "../errors.ts";
 import { encodeLease, leaseName, type StoredLease } from "../format/lease-record.ts";
+import { CountedObjects } from "../kv/counted-objects.ts";
+import { noRequests, type RequestCounts, requestsSince } from "../kv/object-store-stats.ts";
 import type { ObjectAccess } from "../kv/objects.ts";
 import type { LeaseHealth } from "../log/event-store.ts";
 import type { Clock } from "../runtime/clock.ts";
@@ -35,6 +37,9 @@ export interface LeaseOptions {
 export class Lease {
   readonly #options: LeaseOptions;
   readonly #observer: LeaseObserver;
+  readonly #objects: CountedObjects;
+  /** What was asked before the store was open. */
+  #opening: RequestCounts | undefined;
   #timer: ReturnType<typeof setInterval> | undefined;
   /** Of the record that this writer stored last, while it is known to stand. */
   #tag: string | undefined;
@@ -54,6 +59,7 @@ export class Lease {
   constructor(options: LeaseOptions) {
     this.#options = options;
     this.#observer = new LeaseObserver(2 * options.intervalMs);
+    this.#objects = new CountedObjects(options.objects);
   }
 
   get instanceId(): string {
@@ -66,7 +72,7 @@ export class Lease {
   }
 
   look(): Promise<FoundLease | undefined> {
-    return readLease(this.#options.objects);
+    return readLease(this.#objects);
   }
 
   isOwn(found: FoundLease): boolean {
@@ -110,6 +116,14 @@ export class Lease {
   /** The store is open: what the lease replaced is history. */
   opened(): void {
     this.#replaced = undefined;
+    this.#opening = this.#objects.requests;
+  }
+
+  /** What it has asked of the storage: until the store was open, and since. */
+  requests(): { readonly opening: RequestCounts; readonly running: RequestCounts } {
+    const now = this.#objects.requests;
+    if (this.#opening === undefined) return { opening: now, running: noRequests };
+    return { opening: this.#opening, running: requestsSince(now, this.#opening) };
   }
 
   /** No further renewals. What is stored stays as it is. */
@@ -144,7 +158,7 @@ export class Lease {
       if (bytes === undefined || (stored?.kind === "lease" && stored.lease.state === "released")) {
         await this.#put("released", tag);
       } else {
-        await answered(this.#options.objects.put(leaseName, bytes, { ifTag: tag }));
+        await answered(this.#objects.put(leaseName, bytes, { ifTag: tag }));
       }
     });
   }
@@ -186,7 +200,7 @@ export class Lease {
   }
 
   async #put(state: WriterLease["state"], ifTag: string | undefined): Promise<boolean> {
-    const { objects, writer, clock, intervalMs } = this.#options;
+    const { writer, clock, intervalMs } = this.#options;
     const renewedAt = new Date(clock.now());
     const expiresAfterMs = intervalMs * expiresAfterIntervals;
     const startedAt = this.#startedAt ?? renewedAt;
@@ -195,7 +209,7 @@ export class Lease {
     // Counted before: a record that may be stored is never stored a second time with the same bytes.
     this.#renewals += 1;
     const condition = ifTag === undefined ? ({ ifAbsent: true } as const) : { ifTag };
-    const stored = await answered(objects.put(leaseName, bytes, condition));
+    const stored = await answered(this.#objects.put(leaseName, bytes, condition));
     this.#tag = stored === "conflict" ? undefined : stored.tag;
     if (stored === "conflict") return false;
     this.#renewedAt = renewedAt;
@@ -216,7 +230,7 @@ export class Lease {
     }
     this.#ended = true;
     this.#tag = undefined;
-    await this.#options.objects.close().catch(() => {});
+    await this.#objects.close().catch(() => {});
   }
 }
 

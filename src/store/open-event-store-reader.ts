@@ -12,6 +12,7 @@ import type { ReaderHealth } from "../log/event-store-reader.ts";
 import { LogFollower } from "../log/log-follower.ts";
 import { StoreReader } from "../log/store-reader.ts";
 import { StreamHeads } from "../log/stream-heads.ts";
+import { openTables, warmTables } from "../log/table-warmer.ts";
 import type { AnyProjection, Projection } from "../processors/define-projection.ts";
 import type { DocumentReader } from "../processors/face.ts";
 import { checkReplicaProjections, replicaDocuments } from "../processors/replica-documents.ts";
@@ -106,8 +107,16 @@ export async function openTunedReader<const Definitions extends EventDefinitions
   const view = {
     measure: async (reader: Parameters<LogFollower["measure"]>[0]) => (await follower?.measure(reader)) ?? 0,
     reached: () => follower?.reached ?? 0,
+    prepare: async (reader: Parameters<LogFollower["measure"]>[0]) => {
+      if (location.kind === "s3") await openTables(reader, follower?.recent.newestStream ?? "");
+    },
   };
   const kv = await openSlateReaderKv({ location, s3, clock, view, tuning: { ...tuning, pollMs } });
+  if (location.kind === "s3") {
+    // Before the log is read: what both need is read by whoever comes first.
+    const newest = (): string => follower?.recent.newestStream ?? "";
+    warmTables({ kv, changes: () => kv.progress(), newest, isClosed: () => kv.status().state === "closed" });
+  }
   try {
     follower = await LogFollower.open(kv, location.url);
   } catch (error) {

@@ -8,6 +8,7 @@ import { StorageUnavailableError, StoreClosedError } from "../errors.ts";
 import { type ErasedHistory, type HistorySource, historyOf, viewOf } from "../history/histories.ts";
 import type { KeyValueStore, KvStatus } from "../kv/kv.ts";
 import { openMemoryKv } from "../kv/memory-kv.ts";
+import { type ObjectStoreStats, withLease } from "../kv/object-store-stats.ts";
 import { openSlateKv } from "../kv/slatedb-kv.ts";
 import { checkOptions } from "../log/arguments.ts";
 import { prepareCommit } from "../log/commit.ts";
@@ -18,6 +19,7 @@ import { IdempotencyKeys } from "../log/idempotency-keys.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import { StoreReader } from "../log/store-reader.ts";
 import { StreamHeads } from "../log/stream-heads.ts";
+import { warmTables } from "../log/table-warmer.ts";
 import { type ErasedFace, Processing } from "../processors/processing.ts";
 import { DeadlineExpired, withDeadline } from "../runtime/deadline.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
@@ -66,7 +68,8 @@ export async function openEventStore<const Definitions extends EventDefinitions 
   const lease = await takeLease({ location, s3, takeover, clock });
   try {
     const kv = await openSlateKv({ location, s3, clock, ...storage });
-    return (await orClose(kv, () => assemble<Definitions>(kv, settings, lease))).store;
+    const warmed = location.kind === "s3";
+    return (await orClose(kv, () => assemble<Definitions>(kv, settings, { lease, warmed }))).store;
   } catch (error) {
     await lease.abandon();
     throw error;
@@ -108,13 +111,26 @@ async function orClose<T>(kv: KeyValueStore, work: (kv: KeyValueStore) => Promis
   }
 }
 
+/** What a store has that is opened by its URL; `warmed`: a request to its storage takes long enough to be made beforehand. */
+interface Opened {
+  readonly lease?: Lease;
+  readonly warmed?: boolean;
+}
+
 async function assemble<Definitions extends EventDefinitions>(
   kv: KeyValueStore,
   settings: Settings,
-  lease?: Lease,
+  { lease, warmed = false }: Opened = {},
 ): Promise<OpenedStore<Definitions>> {
   const { registry, clock } = settings;
+  // Before the log is read: what both need is read by whoever comes first.
+  let newest = "";
+  if (warmed) {
+    const isClosed = (): boolean => kv.status().state !== "open";
+    warmTables({ kv, changes: () => kv.stats().memtableFlushes, newest: () => newest, isClosed });
+  }
   const { header, end, recent, names } = await recover(kv, clock, settings.ids);
+  newest = recent.newestStream;
   const heads = new StreamHeads(kv, names);
   const durableEnd = (): typeof end => pipeline.end;
   const lastPosition = (): number => pipeline.end.lastPosition;
@@ -233,7 +249,7 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
     load: (decider, id) => deciders.load(decider, id).then(stateOf),
     snapshot: (decider, id) => deciders.snapshot(decider, id),
     health: () => health(parts, closing !== undefined),
-    stats: () => ({ commits: pipeline.stats(), storage: kv.stats(), objectStore: kv.objectStoreStats?.() }),
+    stats: () => ({ commits: pipeline.stats(), storage: kv.stats(), objectStore: requestsOf(parts) }),
     close: () => {
       closing ??= close(parts);
       return closing;
@@ -290,6 +306,11 @@ function health({ kv, pipeline, lease }: Parts, closed: boolean): StoreHealth {
   if (closed || status.state === "closed") return { state: "closed", ...common };
   if (status.state !== "open") return { state: status.state, error: status.error, ...common };
   return { state: pipeline.stalled ? "stalled" : "open", ...common };
+}
+
+function requestsOf({ kv, lease }: Parts): ObjectStoreStats | undefined {
+  const stats = kv.objectStoreStats?.();
+  return stats === undefined || lease === undefined ? stats : withLease(stats, lease.requests());
 }
 
 async function close(parts: Parts): Promise<void> {

@@ -101,6 +101,7 @@ export const s3OptionNames: readonly string[] = [
   "sessionToken",
   "forcePathStyle",
   "createBucket",
+  "reuseConnections",
 ];
 
 const commitTimeoutMsDefault = 30_000;

@@ -24,10 +24,12 @@ function stats(uptimeMs: number, byPurpose: Partial<ObjectStoreStats["byPurpose"
     polling: none,
     garbageCollection: none,
     reads: none,
+    lease: none,
     ...byPurpose,
   };
   return {
     uptimeMs,
+    garbageIntervalMs: 300_000,
     requests: none,
     failed: 0,
     byPurpose: all,
@@ -58,11 +60,25 @@ describe("What a running store costs", () => {
     expect(estimateCost(opened)).toMatchObject({ monthlyCost: 0, openingCost: (20 * 5 + 10 * 0.4) / 1e6 });
   });
 
+  test("counts rounds of the garbage collector as often as they come, from the first minute on", () => {
+    const rounds = (uptimeMs: number, seen: number): ObjectStoreStats =>
+      stats(uptimeMs, { garbageCollection: { ...none, lists: 11 * seen, gets: 8 * seen } });
+    const expected = (11 * secondsPerMonth) / 300;
+    for (const [uptimeMs, seen] of [
+      [1_000, 1],
+      [299_000, 1],
+      [601_000, 3],
+    ] as const) {
+      const { requests } = estimateCost(rounds(uptimeMs, seen)).byPurpose.garbageCollection;
+      expect(requests.lists).toBeCloseTo(expected, 3);
+    }
+  });
+
   test("follows the prices given", () => {
     const free: ObjectStorePrices = { ...s3StandardPrices, perMillionPuts: 0, perMillionDeletes: 2 };
     const hour = stats(3_600_000, {
       commitGroups: { ...none, puts: 1e6 },
-      garbageCollection: { ...none, deletes: 1e6 },
+      reads: { ...none, deletes: 1e6 },
     });
     expect(estimateCost(hour, free).monthlyCost).toBeCloseTo(720 * 2, 6);
     expect(storageCost(1e12)).toBeCloseTo(23, 6);

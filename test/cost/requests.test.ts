@@ -6,8 +6,9 @@ import type { ObjectStoreStats, RequestCounts } from "../../src/kv/object-store-
 import { openSlateKv } from "../../src/kv/slatedb-kv.ts";
 import type { SlateTuning } from "../../src/kv/slatedb-settings.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
+import { openEventStore } from "../../src/store/open-event-store.ts";
 import { type S3StandIn, startS3StandIn } from "../kv/s3-stand-in.ts";
-import { bytes, drain, noise, openOnStandIn, put, until } from "../kv/stores.ts";
+import { bytes, drain, noise, openOnStandIn, put, standInCredentials, until } from "../kv/stores.ts";
 import { startFaultProxy, sumOf } from "../support/fault-proxy.ts";
 import { minioAvailable, startMinio } from "../support/minio.ts";
 
@@ -164,6 +165,24 @@ describe("The requests of a store on a bucket", () => {
     expect(stats.failed).toBeGreaterThanOrEqual(1);
     expect(stats.requests.puts).toBe(seenBy(standIn).puts);
   });
+});
+
+test("The requests of a lease are those that the server saw: those of opening by themselves", async () => {
+  await using standIn = startS3StandIn();
+  const s3 = { endpoint: standIn.endpoint, ...standInCredentials };
+  const store = await openEventStore({ url: standIn.location.url, s3, leaseIntervalMs: 100 });
+  const seen = (method: string): number =>
+    standIn.requests.filter((one) => one.method === method && one.key.endsWith("lease.json")).length;
+  const before = store.stats().objectStore?.byPurpose.lease.puts ?? Number.NaN;
+  await until("the lease was renewed some times", () => seen("PUT") > 4);
+  await store.close();
+  const said = store.stats().objectStore;
+  expect(said?.byPurpose.lease.puts).toBeGreaterThan(before);
+  // Taking it is a part of opening.
+  expect(said?.byPurpose.lease.puts).toBeLessThan(seen("PUT"));
+  expect(said?.byPurpose.lease.gets).toBe(0);
+  const database = standIn.requests.filter(({ method, key }) => method === "PUT" && key.includes("/db/")).length;
+  expect(said?.requests.puts).toBe(database + seen("PUT"));
 });
 
 describe.skipIf(!minioAvailable)("The requests of a store on MinIO", () => {

@@ -50,8 +50,9 @@ test("No table made since holds a deleted value; the rows are as they were, also
   const value = noise(512);
   {
     await using kv = await openOnFolder(folder, tuning);
+    const flushed = kv.stats().memtableFlushes;
     await kv.write([put("a", "kept"), put("b", value)]);
-    await until("it is in a table", () => kv.stats().memtableFlushes >= 1);
+    await until("it is in a table", () => kv.stats().memtableFlushes > flushed);
     await kv.write([{ kind: "delete", key: bytes("b") }]);
     const before = await tables(folder);
     expect(await holds(before, value)).toBe(true);
