@@ -41,9 +41,10 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   decider: ["errors.ts", "vocabulary", "runtime", "format", "schema", "log"],
   processors: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "subscriptions", "decider"],
   reporting: ["errors.ts", "vocabulary", "runtime", "schema", "log", "processors"],
+  history: ["errors.ts", "vocabulary", "runtime", "kv", "format", "log"],
   store: [
     ...["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "subscriptions", "decider"],
-    ...["processors", "reporting"],
+    ...["processors", "reporting", "history"],
   ],
   partitions: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "decider", "processors", "store"],
   "index.ts": [
