@@ -1,5 +1,8 @@
 /** The public face of Strata. Named exports only, no logic. */
 
+// Backups
+export { type BackupOptions, backupStore, type RestoreOptions, restoreStore } from "./backup/backup-store.ts";
+export type { CopyProgress, CopyReport } from "./backup/copy-store.ts";
 export {
   type Command,
   type CommandOf,
@@ -194,7 +197,7 @@ export {
   type Upcaster,
 } from "./schema/define-events.ts";
 // Opening and using a store
-export type { EventStore, EventStoreView } from "./store/event-store.ts";
+export type { EventStore, EventStoreView, ForkOptions } from "./store/event-store.ts";
 export type { FencedInfo } from "./store/fencing-watch.ts";
 export { openEventStore } from "./store/open-event-store.ts";
 export { openEventStoreReader, type ReaderOptions } from "./store/open-event-store-reader.ts";

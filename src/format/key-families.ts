@@ -26,9 +26,10 @@
  * | 76  | process instances| process manager, instance    | its state, and its timers                                    |
  * | 77  | outbox           | process manager, number      | a command or an append that is not carried out yet           |
  * | 78  | processor settings | processor                  | paused, which generation serves, which is being built        |
+ * | 7d  | backup           | -                            | what this copy of another store is, and whether it is whole  |
  *
  * Families from 70 on belong to the layers above the log; keys of 71 to 78 are made in processor-keys.ts.
- * Free for later families: 12-1f, 21-2f, 33-3f, 41-4f, 51-5f, 62-6f, 79-fe.
+ * Free for later families: 12-1f, 21-2f, 33-3f, 41-4f, 51-5f, 62-6f, 79-7c, 7e-fe.
  */
 
 import {
@@ -67,6 +68,7 @@ export const upperTags = {
   processInstances: 0x76,
   outbox: 0x77,
   processorSettings: 0x78,
+  backup: 0x7d,
 } as const;
 
 /** From here on families belong to the layers above the log. */
@@ -286,6 +288,9 @@ export function snapshotKey(streamName: string, deciderName: string, snapshotVer
 export function snapshotSpan(streamName: string): KeySpan {
   return spanOf(tagged(upperTags.snapshots, orderedString(streamName)));
 }
+
+/** What a copy of another store says of itself (backup-record.ts). */
+export const backupKey: Buffer = Buffer.of(upperTags.backup);
 
 /** Every key of the store; used to tell an empty database from one that is not ours. */
 export const everyKey: { readonly start: Buffer } = { start: Buffer.of(0x00) };

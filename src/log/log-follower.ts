@@ -6,8 +6,9 @@
 
 import { StorageCorruptError, StoreNotFoundError } from "../errors.ts";
 import { everyKey, indexSegmentSize, logEndKey, storeHeaderKey } from "../format/key-families.ts";
-import { decodeLogEnd, decodeStoreHeader, emptyLogEnd, type LogEnd } from "../format/records.ts";
+import { decodeLogEnd, decodeStoreHeader, emptyLogEnd, type LogEnd, type StoreHeader } from "../format/records.ts";
 import type { KvReader } from "../kv/kv.ts";
+import { assertNoCopy } from "./copies.ts";
 import { LogReader } from "./log-reader.ts";
 import { RecentLog, recentFromStored, recentSegmentsMin } from "./recent-log.ts";
 
@@ -15,6 +16,7 @@ import { RecentLog, recentFromStored, recentSegmentsMin } from "./recent-log.ts"
 const followEventsMax = recentSegmentsMin * indexSegmentSize;
 
 interface Found {
+  readonly header: StoreHeader;
   readonly storeId: string;
   readonly end: LogEnd;
 }
@@ -23,9 +25,10 @@ interface Found {
 async function look(kv: KvReader): Promise<Found | undefined> {
   const [header, end] = await kv.getMany([storeHeaderKey, logEndKey]);
   if (header === undefined) return undefined;
-  const { storeId } = decodeStoreHeader(header);
+  const decoded = decodeStoreHeader(header);
+  const { storeId } = decoded;
   // Both are written at once, so a header that was read before its store's end is one of a moment ago.
-  return { storeId, end: end === undefined ? emptyLogEnd : decodeLogEnd(end) };
+  return { header: decoded, storeId, end: end === undefined ? emptyLogEnd : decodeLogEnd(end) };
 }
 
 export class LogFollower {
@@ -41,7 +44,10 @@ export class LogFollower {
     this.#storeId = storeId;
   }
 
-  /** Throws `store-not-found` for an empty database, `storage-corrupt` for one that is no store of this format. */
+  /**
+   * Throws `store-not-found` for an empty database, `storage-corrupt` for one that is no store of this format,
+   * `invalid-argument` for an unfinished copy of one.
+   */
   static async open(kv: KvReader, url: string): Promise<LogFollower> {
     const found = await look(kv);
     if (found === undefined) {
@@ -51,6 +57,7 @@ export class LogFollower {
       if (row === undefined) throw new StoreNotFoundError(url);
       throw new StorageCorruptError(`There is a database that is no store of Strata: ${url}`);
     }
+    await assertNoCopy(kv, found.header, url, "read");
     const follower = new LogFollower(kv, found.storeId);
     await follower.#startOver(found.end);
     return follower;

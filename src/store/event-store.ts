@@ -1,8 +1,10 @@
 /** The public face of a store: the log, and what the layers above it add. Pure types. */
 
 import type { DecisionMaker, StateReader } from "../decider/face.ts";
+import type { S3Options } from "../kv/object-store.ts";
 import type { EventLog, EventReader } from "../log/event-store.ts";
 import type { ProcessorFace } from "../processors/face.ts";
+import type { ProcessingOptions } from "../processors/processing.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
 import type { ProvenLog } from "../vocabulary/verification.ts";
 
@@ -10,6 +12,14 @@ import type { ProvenLog } from "../vocabulary/verification.ts";
 export interface EventStoreView<Definitions extends EventDefinitions = never>
   extends EventReader<Definitions>,
     StateReader<Definitions> {}
+
+/** How to fork a store. Unknown options are refused. */
+export interface ForkOptions extends ProcessingOptions {
+  /** How to reach the bucket of the fork. */
+  readonly s3?: S3Options;
+  /** Breaks off the copy, with the signal's reason. */
+  readonly signal?: AbortSignal;
+}
 
 /**
  * An open store: its one writer, and reads beside it. Close it, or declare it with `await using`; what is acknowledged is
@@ -20,6 +30,15 @@ export interface EventStore<Definitions extends EventDefinitions = never>
     DecisionMaker<Definitions>,
     ProcessorFace<Definitions>,
     ProvenLog {
+  /**
+   * Copies the store, as it is now, to a place where there is none, and opens the copy for writing: for tests, and for what-if. The
+   * copy shares nothing with this store: it has an id, a lease and a future of its own. It is opened with the same events and,
+   * unless `options` say so, without processors; reactors, process managers and SQL projections that this store has are paused in
+   * it, so that nothing happens twice in the world outside. Everything is copied, so it costs what a backup costs.
+   *
+   * Throws as `backupStore`; `to` is `url` there.
+   */
+  fork(url: string, options?: ForkOptions): Promise<EventStore<Definitions>>;
   /** The same reads, frozen at a position or at a time of recording. */
   asOf(when: Date | number): EventStoreView<Definitions>;
 }

@@ -25,6 +25,7 @@ import { Subscriptions } from "../subscriptions/subscriptions.ts";
 import { frozenAt } from "./as-of.ts";
 import type { EventStore, EventStoreView } from "./event-store.ts";
 import { FencingWatch } from "./fencing-watch.ts";
+import { forkStore, type OpenFork, type StorePlace } from "./fork-store.ts";
 import type { Lease } from "./lease.ts";
 import {
   checkLocation,
@@ -58,13 +59,13 @@ export async function openEventStore<const Definitions extends EventDefinitions 
   const storage = checkStorage(options as OpenOptions<EventDefinitions>);
   takeover.signal?.throwIfAborted();
   if (location.kind === "memory")
-    return (await orClose(openMemoryKv(), (kv) => assemble<Definitions>(kv, settings))).store;
+    return (await orClose(openMemoryKv(), (kv) => assemble<Definitions>(kv, settings, { location, s3: {} }))).store;
   const { clock } = settings;
   const s3 = options.s3 ?? {};
   const lease = await takeLease({ location, s3, takeover, clock });
   try {
     const kv = await openSlateKv({ location, s3, clock, ...storage });
-    return (await orClose(kv, () => assemble<Definitions>(kv, settings, lease))).store;
+    return (await orClose(kv, () => assemble<Definitions>(kv, settings, { location, s3 }, lease))).store;
   } catch (error) {
     await lease.abandon();
     throw error;
@@ -92,7 +93,7 @@ export async function openWithCore<const Definitions extends EventDefinitions = 
 ): Promise<OpenedStore<Definitions>> {
   return await orClose(kv, () => {
     const settings = checkSettings(options as Omit<OpenOptions<EventDefinitions>, "url">);
-    return assemble<Definitions>(kv, settings);
+    return assemble<Definitions>(kv, settings, undefined);
   });
 }
 
@@ -109,6 +110,7 @@ async function orClose<T>(kv: KeyValueStore, work: (kv: KeyValueStore) => Promis
 async function assemble<Definitions extends EventDefinitions>(
   kv: KeyValueStore,
   settings: Settings,
+  place: StorePlace | undefined,
   lease?: Lease,
 ): Promise<OpenedStore<Definitions>> {
   const { registry, clock } = settings;
@@ -159,7 +161,7 @@ async function assemble<Definitions extends EventDefinitions>(
   const watch: FencingWatch = new FencingWatch({ status, lease, onFenced, onError, onStopped });
   lease?.opened();
   const parts: Parts = {
-    ...{ kv, settings, reader, subscriptions, bus, pipeline, core, closeHooks },
+    ...{ kv, settings, place, reader, subscriptions, bus, pipeline, core, closeHooks },
     ...{ deciders, processing, lease, watch },
   };
   return { store: face<Definitions>(parts), core };
@@ -185,6 +187,7 @@ async function startProcessing(
 interface Parts {
   readonly kv: KeyValueStore;
   readonly settings: Settings;
+  readonly place: StorePlace | undefined;
   readonly reader: StoreReader;
   readonly subscriptions: Subscriptions;
   readonly bus: EventBus;
@@ -228,6 +231,12 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
     decide: (decision, options) => deciders.decide(decision, options),
     load: (decider, id) => deciders.load(decider, id).then(stateOf),
     snapshot: (decider, id) => deciders.snapshot(decider, id),
+    fork: async (url, options) => {
+      assertOpen(kv);
+      const open: OpenFork = async (forked, own, at, lease) =>
+        (await orClose(forked, () => assemble(forked, own, at, lease))).store;
+      return await forkStore({ kv, settings, place: parts.place, open }, url, options);
+    },
     health: () => health(parts, closing !== undefined),
     stats: () => ({ commits: pipeline.stats(), storage: kv.stats(), objectStore: kv.objectStoreStats?.() }),
     close: () => {

@@ -22,6 +22,7 @@ import {
   type StoreHeader,
 } from "../format/records.ts";
 import type { KeyValueStore } from "../kv/kv.ts";
+import { assertNoCopy } from "../log/copies.ts";
 import { LogReader } from "../log/log-reader.ts";
 import { RecentLog, recentFromStored, recentSegmentsMin } from "../log/recent-log.ts";
 import { loadStreamNames, rebuildStreamNames, StreamNames } from "../log/stream-names.ts";
@@ -43,6 +44,7 @@ export async function recover(kv: KeyValueStore, clock: Clock, ids: IdSource): P
   const [headerBytes, endBytes] = await kv.getMany([storeHeaderKey, logEndKey]);
   if (headerBytes === undefined) return await create(kv, clock, ids);
   const header = decodeStoreHeader(headerBytes);
+  await assertNoCopy(kv, header, kv.url, "write");
   if (endBytes === undefined) throw new StorageCorruptError("The store has a header and no end of the log");
   const { header: chained, end } = await chainOf(kv, header, decodeLogEnd(endBytes));
   const { header: current, names } = await namesOf(kv, chained, end);
