@@ -4,6 +4,7 @@
 import { version } from "../../package.json";
 import { printable } from "../errors.ts";
 import { parseArguments } from "./arguments.ts";
+import { backupCommand, restoreCommand } from "./backup.ts";
 import type { Command } from "./command.ts";
 import { costCommand } from "./cost.ts";
 import { exportCommand } from "./export.ts";
@@ -15,6 +16,7 @@ import { standardOutput } from "./output.ts";
 import { readCommand } from "./read.ts";
 import { statsCommand } from "./stats.ts";
 import { streamsCommand } from "./streams.ts";
+import { verifyCommand } from "./verify.ts";
 import { writerCommand } from "./writer.ts";
 
 const commands: readonly Command[] = [
@@ -23,6 +25,9 @@ const commands: readonly Command[] = [
   readCommand,
   streamsCommand,
   statsCommand,
+  verifyCommand,
+  backupCommand,
+  restoreCommand,
   writerCommand,
   costCommand,
 ];
