@@ -1,5 +1,8 @@
 /** The public face of Strata. Named exports only, no logic. */
 
+// Backups
+export { type BackupOptions, backupStore, type RestoreOptions, restoreStore } from "./backup/backup-store.ts";
+export type { CopyProgress, CopyReport } from "./backup/copy-store.ts";
 export {
   type Command,
   type CommandOf,
@@ -216,16 +219,25 @@ export {
   type Upcaster,
 } from "./schema/define-events.ts";
 // Opening and using a store
-export type { EventStore, EventStoreReader, EventStoreView } from "./store/event-store.ts";
+export type { EventStore, EventStoreReader, EventStoreView, ForkOptions } from "./store/event-store.ts";
 export type { FencedInfo } from "./store/fencing-watch.ts";
 export { openEventStore } from "./store/open-event-store.ts";
 export { openEventStoreReader, type ReaderOptions } from "./store/open-event-store-reader.ts";
 export type { OpenOptions } from "./store/open-options.ts";
 export { readWriterLease, type WriterLeaseOptions } from "./store/read-writer-lease.ts";
 // Words
+export type { ChainHead, KeptHead } from "./vocabulary/chain-head.ts";
 export type { EventMetadata, NewEvent, RecordedEvent } from "./vocabulary/event.ts";
 export type { ExpectedVersion } from "./vocabulary/expected-version.ts";
 export type { EventFilter, FilterClause } from "./vocabulary/filter.ts";
 export type { AsOf, Moment } from "./vocabulary/moment.ts";
 export { categoryOf } from "./vocabulary/names.ts";
+export type {
+  ProvenLog,
+  VerifyBreak,
+  VerifyBreakKind,
+  VerifyOptions,
+  VerifyProgress,
+  VerifyReport,
+} from "./vocabulary/verification.ts";
 export type { WriterLease } from "./vocabulary/writer-lease.ts";

@@ -41,15 +41,16 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   decider: ["errors.ts", "vocabulary", "runtime", "format", "schema", "log"],
   processors: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "subscriptions", "decider"],
   reporting: ["errors.ts", "vocabulary", "runtime", "schema", "log", "processors"],
-  history: ["errors.ts", "vocabulary", "runtime", "schema", "log", "decider", "processors"],
+  backup: ["errors.ts", "vocabulary", "runtime", "kv", "format", "log", "history"],
+  history: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "decider", "processors"],
   store: [
     ...["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "subscriptions", "decider"],
-    ...["processors", "reporting", "history"],
+    ...["processors", "reporting", "history", "backup"],
   ],
   partitions: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "decider", "processors", "store"],
   "index.ts": [
     ...["errors.ts", "vocabulary", "runtime", "kv", "schema", "log", "subscriptions", "decider", "processors"],
-    ...["reporting", "history", "store", "partitions"],
+    ...["reporting", "history", "store", "partitions", "backup"],
   ],
   testing: [
     ...["index.ts", "errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "decider", "processors"],

@@ -4,6 +4,7 @@
 import { version } from "../../package.json";
 import { printable } from "../errors.ts";
 import { parseArguments } from "./arguments.ts";
+import { backupCommand, restoreCommand } from "./backup.ts";
 import { blameCommand } from "./blame.ts";
 import type { Command } from "./command.ts";
 import { costCommand } from "./cost.ts";
@@ -19,6 +20,7 @@ import { readCommand } from "./read.ts";
 import { statsCommand } from "./stats.ts";
 import { streamsCommand } from "./streams.ts";
 import { traceCommand } from "./trace.ts";
+import { verifyCommand } from "./verify.ts";
 import { writerCommand } from "./writer.ts";
 
 const commands: readonly Command[] = [
@@ -31,6 +33,9 @@ const commands: readonly Command[] = [
   blameCommand,
   traceCommand,
   statsCommand,
+  verifyCommand,
+  backupCommand,
+  restoreCommand,
   writerCommand,
   costCommand,
 ];

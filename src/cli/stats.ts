@@ -37,6 +37,8 @@ interface Stats {
   readonly url: string;
   readonly format: number;
   readonly lastPosition: number;
+  /** What to keep elsewhere, and the first position that it stands for; nothing where the store has no chain yet. */
+  readonly chain: { readonly head: string; readonly from: number } | undefined;
   readonly streams: number;
   readonly categories: readonly (Counted & { readonly category: string })[];
   /** Of categories beyond the bound. */
@@ -88,13 +90,15 @@ async function sizeOf(location: StoreLocation): Promise<Stats["disk"]> {
 }
 
 function readable(stats: Stats): string {
-  const { lastPosition, streams, categories, otherCategories, disk } = stats;
+  const { lastPosition, chain, streams, categories, otherCategories, disk } = stats;
   const counted = ({ streams, events }: Counted): string =>
     `${formatCounted(streams, "stream")}, ${formatCounted(events, "event")}`;
   const rows: [string, string][] = [
     ["store", visible(stats.url)],
     ["format", String(stats.format)],
     ["last position", formatCount(lastPosition)],
+    ["chain head", chain === undefined ? "none yet" : chain.head],
+    ...(chain === undefined || chain.from === 1 ? [] : [["chained from", formatCount(chain.from)] as [string, string]]),
     ["streams", formatCount(streams)],
     ...categories.map((one): [string, string] => [`category ${visible(one.category)}`, counted(one)]),
   ];
@@ -107,11 +111,13 @@ function readable(stats: Stats): string {
 async function run(given: Arguments): Promise<ExitCode> {
   const chosen = chosenStore(given);
   await using store = await openExisting(chosen);
+  const head = store.chainHead();
   const stats: Stats = {
     url: chosen.location.url,
     // Opening refuses a newer format, and there is no older one.
     format: formatVersion,
     lastPosition: await store.lastPosition(),
+    chain: head === undefined ? undefined : { head: head.text, from: head.chainedFrom },
     ...(await countStreams(store)),
     disk: await sizeOf(chosen.location),
   };

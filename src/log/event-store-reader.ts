@@ -5,6 +5,7 @@ import type { KvReaderStats } from "../kv/kv.ts";
 import type { EventDefinitions, EventTypeOf, RecordedEventOf } from "../schema/define-events.ts";
 import type { EventFilter } from "../vocabulary/filter.ts";
 import type { AsOf } from "../vocabulary/moment.ts";
+import type { ProvenLog } from "../vocabulary/verification.ts";
 import type { EventReader, SubscribeOptions } from "./event-store.ts";
 
 /** How long to wait for a position. */
@@ -36,6 +37,7 @@ export interface ReaderStats {
 /** The log of a read replica: what `EventStoreReader` has without the layers above it. */
 export interface EventLogReader<Definitions extends EventDefinitions = never>
   extends EventReader<Definitions>,
+    ProvenLog,
     AsyncDisposable {
   /** As `EventStore.subscribe`; new events come as this reader sees them. Throws as `readStream`. */
   subscribe(options: SubscribeOptions<EventTypeOf<Definitions>>): AsyncIterableIterator<RecordedEventOf<Definitions>>;

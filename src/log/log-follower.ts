@@ -6,8 +6,9 @@
 
 import { StorageCorruptError, StoreNotFoundError } from "../errors.ts";
 import { everyKey, indexSegmentSize, logEndKey, storeHeaderKey } from "../format/key-families.ts";
-import { decodeLogEnd, decodeStoreHeader, emptyLogEnd, type LogEnd } from "../format/records.ts";
+import { decodeLogEnd, decodeStoreHeader, emptyLogEnd, type LogEnd, type StoreHeader } from "../format/records.ts";
 import type { KvReader } from "../kv/kv.ts";
+import { assertNoCopy } from "./copies.ts";
 import { LogReader } from "./log-reader.ts";
 import { RecentLog, recentFromStored, recentSegmentsMin } from "./recent-log.ts";
 
@@ -15,6 +16,7 @@ import { RecentLog, recentFromStored, recentSegmentsMin } from "./recent-log.ts"
 const followEventsMax = recentSegmentsMin * indexSegmentSize;
 
 interface Found {
+  readonly header: StoreHeader;
   readonly storeId: string;
   readonly end: LogEnd;
 }
@@ -25,9 +27,10 @@ async function look(kv: KvReader): Promise<Found | undefined> {
   const end = await kv.get(logEndKey);
   const header = await kv.get(storeHeaderKey);
   if (header === undefined) return undefined;
-  const { storeId } = decodeStoreHeader(header);
+  const decoded = decodeStoreHeader(header);
+  const { storeId } = decoded;
   // Both are written at once, so an end that was not there yet is one of a moment ago.
-  return { storeId, end: end === undefined ? emptyLogEnd : decodeLogEnd(end) };
+  return { header: decoded, storeId, end: end === undefined ? emptyLogEnd : decodeLogEnd(end) };
 }
 
 export class LogFollower {
@@ -43,7 +46,10 @@ export class LogFollower {
     this.#storeId = storeId;
   }
 
-  /** Throws `store-not-found` for an empty database, `storage-corrupt` for one that is no store of this format. */
+  /**
+   * Throws `store-not-found` for an empty database, `storage-corrupt` for one that is no store of this format,
+   * `invalid-argument` for an unfinished copy of one.
+   */
   static async open(kv: KvReader, url: string): Promise<LogFollower> {
     const found = await look(kv);
     if (found === undefined) {
@@ -53,6 +59,7 @@ export class LogFollower {
       if (row === undefined) throw new StoreNotFoundError(url);
       throw new StorageCorruptError(`There is a database that is no store of Strata: ${url}`);
     }
+    await assertNoCopy(kv, found.header, url, "read");
     const follower = new LogFollower(kv, found.storeId);
     await follower.#startOver(found.end);
     return follower;
@@ -105,7 +112,7 @@ export class LogFollower {
     for await (const events of new LogReader(this.#kv).forwards(this.recent.lastPosition + 1, end.lastPosition)) {
       this.recent.add(events.map(recentFromStored), indexedTo);
     }
-    this.recent.add([], end.indexedTo);
+    this.recent.add([], end.indexedTo, end.lastPosition);
     this.#end = end;
   }
 
@@ -114,6 +121,7 @@ export class LogFollower {
     for await (const events of new LogReader(this.#kv).forwards(end.indexedTo + 1, end.lastPosition)) {
       recent.add(events.map(recentFromStored), end.indexedTo);
     }
+    recent.add([], end.indexedTo, end.lastPosition);
     // Both at once, with nothing in between: readers rely on memory beginning where the index ends.
     this.recent.takeOver(recent);
     this.#end = end;

@@ -2,11 +2,14 @@
 
 import type { DecisionMaker, StateReader } from "../decider/face.ts";
 import type { HistoryReader, PastDocumentReader } from "../history/face.ts";
+import type { S3Options } from "../kv/object-store.ts";
 import type { EventLog, EventReader } from "../log/event-store.ts";
 import type { EventLogReader } from "../log/event-store-reader.ts";
 import type { DocumentSource, ProcessorFace } from "../processors/face.ts";
+import type { ProcessingOptions } from "../processors/processing.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
 import type { AsOf } from "../vocabulary/moment.ts";
+import type { ProvenLog } from "../vocabulary/verification.ts";
 
 /**
  * A store as it was at a moment: its events, states and documents folded from them, and their history. Where the moment says
@@ -19,6 +22,14 @@ export interface EventStoreView<Definitions extends EventDefinitions = never>
     PastDocumentReader,
     HistoryReader<Definitions> {}
 
+/** How to fork a store. Unknown options are refused. */
+export interface ForkOptions extends ProcessingOptions {
+  /** How to reach the bucket of the fork. */
+  readonly s3?: S3Options;
+  /** Breaks off the copy, with the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
 /**
  * An open store: its one writer, and reads beside it. Close it, or declare it with `await using`; what is acknowledged is
  * durable whether or not it is closed.
@@ -27,7 +38,17 @@ export interface EventStore<Definitions extends EventDefinitions = never>
   extends EventLog<Definitions>,
     DecisionMaker<Definitions>,
     ProcessorFace<Definitions>,
-    HistoryReader<Definitions> {
+    HistoryReader<Definitions>,
+    ProvenLog {
+  /**
+   * Copies the store, as it is now, to a place where there is none, and opens the copy for writing: for tests, and for what-if. The
+   * copy shares nothing with this store: it has an id, a lease and a future of its own. It is opened with the same events and,
+   * unless `options` say so, without processors; reactors, process managers and SQL projections that this store has are paused in
+   * it, so that nothing happens twice in the world outside. Everything is copied, so it costs what a backup costs.
+   *
+   * Throws as `backupStore`; `to` is `url` there.
+   */
+  fork(url: string, options?: ForkOptions): Promise<EventStore<Definitions>>;
   /**
    * The same reads, frozen: at a position, at a time of recording, or by what was known at one time about what had happened by
    * another. A moment before the store began is empty, one in the future is now. Throws `invalid-argument`.

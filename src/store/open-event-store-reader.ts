@@ -3,6 +3,7 @@
 import { SnapshotReader } from "../decider/snapshot-reader.ts";
 import { InvalidArgumentError, printable, StoreClosedError } from "../errors.ts";
 import { type ErasedHistory, historyOf, loadThrough, viewOf } from "../history/histories.ts";
+import { provenLog } from "../history/verify.ts";
 import type { KeyValueReader, KvStatus } from "../kv/kv.ts";
 import { parseStoreUrl, type S3Options } from "../kv/object-store.ts";
 import { openSlateReaderKv } from "../kv/slatedb-reader-kv.ts";
@@ -184,6 +185,7 @@ function assemble(kv: KeyValueReader, follower: LogFollower, opening: Opening): 
   const store: ErasedReader = {
     ...reader.view<never>(async () => lastPosition()),
     ...historyOf(history, async () => lastPosition()),
+    ...provenLog({ kv, end, assertReadable }),
     subscribe: (options) => {
       assertReadable();
       return subscriptions.subscribe(options);

@@ -6,6 +6,7 @@ import { SnapshotReader } from "../decider/snapshot-reader.ts";
 import type { LoadedState } from "../decider/state-loader.ts";
 import { StorageUnavailableError, StoreClosedError } from "../errors.ts";
 import { type ErasedHistory, type HistorySource, historyOf, viewOf } from "../history/histories.ts";
+import { provenLog } from "../history/verify.ts";
 import type { KeyValueStore, KvStatus } from "../kv/kv.ts";
 import { openMemoryKv } from "../kv/memory-kv.ts";
 import { type ObjectStoreStats, withLease } from "../kv/object-store-stats.ts";
@@ -29,6 +30,7 @@ import { checkMoment } from "../vocabulary/moment.ts";
 import { frozenAt } from "./as-of.ts";
 import type { EventStore, EventStoreView } from "./event-store.ts";
 import { FencingWatch } from "./fencing-watch.ts";
+import { forkStore, type OpenFork, type StorePlace } from "./fork-store.ts";
 import type { Lease } from "./lease.ts";
 import {
   checkLocation,
@@ -62,14 +64,16 @@ export async function openEventStore<const Definitions extends EventDefinitions 
   const storage = checkStorage(options as OpenOptions<EventDefinitions>);
   takeover.signal?.throwIfAborted();
   if (location.kind === "memory")
-    return (await orClose(openMemoryKv(), (kv) => assemble<Definitions>(kv, settings))).store;
+    return (await orClose(openMemoryKv(), (kv) => assemble<Definitions>(kv, settings, { place: { location, s3: {} } })))
+      .store;
   const { clock } = settings;
   const s3 = options.s3 ?? {};
   const lease = await takeLease({ location, s3, takeover, clock });
   try {
     const kv = await openSlateKv({ location, s3, clock, ...storage });
     const warmed = location.kind === "s3";
-    return (await orClose(kv, () => assemble<Definitions>(kv, settings, { lease, warmed }))).store;
+    const place = { location, s3 };
+    return (await orClose(kv, () => assemble<Definitions>(kv, settings, { place, lease, warmed }))).store;
   } catch (error) {
     await lease.abandon();
     throw error;
@@ -97,7 +101,7 @@ export async function openWithCore<const Definitions extends EventDefinitions = 
 ): Promise<OpenedStore<Definitions>> {
   return await orClose(kv, () => {
     const settings = checkSettings(options as Omit<OpenOptions<EventDefinitions>, "url">);
-    return assemble<Definitions>(kv, settings);
+    return assemble<Definitions>(kv, settings, undefined);
   });
 }
 
@@ -113,6 +117,7 @@ async function orClose<T>(kv: KeyValueStore, work: (kv: KeyValueStore) => Promis
 
 /** What a store has that is opened by its URL; `warmed`: a request to its storage takes long enough to be made beforehand. */
 interface Opened {
+  readonly place?: StorePlace;
   readonly lease?: Lease;
   readonly warmed?: boolean;
 }
@@ -120,7 +125,7 @@ interface Opened {
 async function assemble<Definitions extends EventDefinitions>(
   kv: KeyValueStore,
   settings: Settings,
-  { lease, warmed = false }: Opened = {},
+  { place, lease, warmed = false }: Opened = {},
 ): Promise<OpenedStore<Definitions>> {
   const { registry, clock } = settings;
   // Before the log is read: what both need is read by whoever comes first.
@@ -178,7 +183,7 @@ async function assemble<Definitions extends EventDefinitions>(
   const watch: FencingWatch = new FencingWatch({ status, lease, onFenced, onError, onStopped });
   lease?.opened();
   const parts: Parts = {
-    ...{ kv, settings, reader, subscriptions, bus, pipeline, core, closeHooks },
+    ...{ kv, settings, place, reader, subscriptions, bus, pipeline, core, closeHooks },
     ...{ deciders, processing, history, lease, watch },
   };
   return { store: face<Definitions>(parts), core };
@@ -204,6 +209,7 @@ async function startProcessing(
 interface Parts {
   readonly kv: KeyValueStore;
   readonly settings: Settings;
+  readonly place: StorePlace | undefined;
   readonly reader: StoreReader;
   readonly subscriptions: Subscriptions;
   readonly bus: EventBus;
@@ -225,6 +231,7 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
     ...reader.view<never>(async () => pipeline.end.lastPosition),
     ...historyOf(parts.history, async () => pipeline.end.lastPosition),
     ...parts.processing.face(),
+    ...provenLog({ kv, end: () => pipeline.end, assertReadable: () => assertOpen(kv) }),
     append: async (streamName, events, options) => {
       const { expectedVersion, ...rest } = checkOptions(options, appendOptionNames, "options", {
         outcome: "not-applied",
@@ -248,6 +255,13 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
     decide: (decision, options) => deciders.decide(decision, options),
     load: (decider, id) => deciders.load(decider, id).then(stateOf),
     snapshot: (decider, id) => deciders.snapshot(decider, id),
+    fork: async (url, options) => {
+      assertOpen(kv);
+      const open: OpenFork = async (forked, own, at, lease) =>
+        (await orClose(forked, () => assemble(forked, own, { place: at, ...(lease !== undefined && { lease }) })))
+          .store;
+      return await forkStore({ kv, settings, place: parts.place, open }, url, options);
+    },
     health: () => health(parts, closing !== undefined),
     stats: () => ({ commits: pipeline.stats(), storage: kv.stats(), objectStore: requestsOf(parts) }),
     close: () => {

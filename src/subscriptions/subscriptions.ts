@@ -96,9 +96,10 @@ export class Subscriptions {
         continue;
       }
       if (next >= recent.firstReadable) {
-        const slice = this.#slice(next, last);
-        next += slice.length;
-        for (const event of this.#decode(slice, filter)) {
+        // Events with their bytes: held here, they stay readable however slow the subscriber is.
+        const slice = recent.slice(next, last, sliceEventsMax);
+        next = slice.next;
+        for (const event of this.#decode(slice.events, filter)) {
           yield event;
           if (ended()) return;
         }
@@ -119,17 +120,17 @@ export class Subscriptions {
   }
 
   /**
-   * All events from `from` to `to`, which must be there, as they are stored, in lists: for who decodes only some of them, by
-   * `decode`. Ends early where the signal is aborted or the subscriptions end.
+   * All events from `from` to `to`, which must be there or have been dropped, as they are stored, in lists: for who decodes only
+   * some of them, by `decode`. Ends early where the signal is aborted or the subscriptions end.
    */
   async *stored(from: number, to: number, signal: AbortSignal): AsyncGenerator<readonly StoredEvent[]> {
     const { recent, reader } = this.#options;
     const ended = (): boolean => this.#closed || signal.aborted;
     for (let next = from; next <= to && !ended(); ) {
       if (next >= recent.firstReadable) {
-        const slice = this.#slice(next, to);
-        next += slice.length;
-        yield slice.map(([, stored]) => stored);
+        const slice = recent.slice(next, to, sliceEventsMax);
+        next = slice.next;
+        yield slice.events.map(([, stored]) => stored);
         continue;
       }
       try {
@@ -151,17 +152,6 @@ export class Subscriptions {
     if (recent === undefined || recent.stored !== stored) return this.#options.registry.read(stored);
     recent.recorded ??= this.#options.registry.read(stored);
     return recent.recorded;
-  }
-
-  /** Recent events, with their bytes: held here, they stay readable however slow the subscriber is. */
-  #slice(next: number, last: number): (readonly [RecentEvent, StoredEvent])[] {
-    const slice: (readonly [RecentEvent, StoredEvent])[] = [];
-    for (let position = next; position <= last && slice.length < sliceEventsMax; position += 1) {
-      const event = this.#options.recent.find(position);
-      if (event?.stored === undefined) break;
-      slice.push([event, event.stored]);
-    }
-    return slice;
   }
 
   *#decode(slice: readonly (readonly [RecentEvent, StoredEvent])[], filter: CheckedFilter): Generator<RecordedEvent> {

@@ -1,0 +1,87 @@
+/** Forks an open store: a copy at another place, opened at once, that shares nothing with what it was copied from. */
+
+import { archivesPrefix, keysPrefix } from "../backup/copy-objects.ts";
+import { openStoreSource } from "../backup/copy-source.ts";
+import { copyStore } from "../backup/copy-store.ts";
+import { type CopyTarget, openTarget } from "../backup/copy-target.ts";
+import type { KeyValueStore } from "../kv/kv.ts";
+import { createMemoryStorage, openMemoryKv } from "../kv/memory-kv.ts";
+import { parseStoreUrl, type S3Options, type StoreLocation } from "../kv/object-store.ts";
+import { openObjects } from "../kv/objects.ts";
+import { openSlateKv } from "../kv/slatedb-kv.ts";
+import { checkOptions, checkSignal } from "../log/arguments.ts";
+import { type ProcessingOptions, processingOptionNames } from "../processors/processing.ts";
+import { systemIds } from "../runtime/ids.ts";
+import type { EventStore } from "./event-store.ts";
+import type { Lease } from "./lease.ts";
+import { checkS3Options, checkTakeover, type Settings } from "./open-options.ts";
+import { takeLease } from "./take-lease.ts";
+
+/** Where a store was opened. */
+export interface StorePlace {
+  readonly location: StoreLocation;
+  readonly s3: S3Options;
+}
+
+/** Opens a store on a byte store that is open; closes that where it fails. */
+export type OpenFork = (kv: KeyValueStore, settings: Settings, place: StorePlace, lease?: Lease) => Promise<EventStore>;
+
+export interface ForkedStore {
+  readonly kv: KeyValueStore;
+  readonly settings: Settings;
+  /** Nothing for a store that was opened on a byte store as it is: that has no objects beside it. */
+  readonly place: StorePlace | undefined;
+  readonly open: OpenFork;
+}
+
+/** What `EventStore.fork` does. */
+export async function forkStore(forked: ForkedStore, url: unknown, options: unknown): Promise<EventStore> {
+  const given = checkOptions(options, ["s3", "signal", ...processingOptionNames]);
+  const location = parseStoreUrl(url);
+  checkS3Options(given.s3);
+  const place: StorePlace = { location, s3: (given.s3 ?? {}) as S3Options };
+  const processing = Object.fromEntries(processingOptionNames.map((name) => [name, given[name]])) as ProcessingOptions;
+  const settings: Settings = { ...forked.settings, onFenced: undefined, processing };
+  const memory = createMemoryStorage();
+  await copyTo(forked, place, () => openMemoryKv(memory), checkSignal(given.signal));
+  const { clock } = settings;
+  if (location.kind === "memory") return await forked.open(openMemoryKv(memory), settings, place);
+  const lease = await takeLease({ location, s3: place.s3, takeover: checkTakeover({}, location), clock });
+  try {
+    const kv = await openSlateKv({ location, s3: place.s3, clock });
+    return await forked.open(kv, settings, place, lease);
+  } catch (error) {
+    await lease.abandon();
+    throw error;
+  }
+}
+
+async function copyTo(
+  { kv, settings, place: from }: ForkedStore,
+  { location, s3 }: StorePlace,
+  openMemory: () => KeyValueStore,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const { clock } = settings;
+  const source = from ?? { location: parseStoreUrl("memory:"), s3: {} };
+  const objects = await openObjects(source.location, source.s3);
+  const targetObjects = await openObjects(location, s3);
+  const open = async (sourceStoreId: string): Promise<CopyTarget> =>
+    location.kind === "memory"
+      ? { kv: openMemory(), resumes: false }
+      : await openTarget({ location, s3, clock }, "fork", sourceStoreId);
+  try {
+    await copyStore({
+      ...{ source: openStoreSource(kv, objects), openTarget: open, targetObjects, clock, signal },
+      purpose: "fork",
+      // Not from the store's own source of ids, which a test may have made repeat.
+      storeId: systemIds.next(),
+      pausesProcessors: true,
+      objectPrefixes: [keysPrefix, archivesPrefix],
+      checkSource: () => {},
+      onProgress: () => {},
+    });
+  } finally {
+    await Promise.all([objects.close(), targetObjects.close()]);
+  }
+}
