@@ -7,6 +7,7 @@ import { StorageUnavailableError, StoreClosedError } from "../errors.ts";
 import type { KeyValueStore, KvStatus } from "../kv/kv.ts";
 import { openMemoryKv } from "../kv/memory-kv.ts";
 import { openSlateKv } from "../kv/slatedb-kv.ts";
+import { Lifecycle } from "../lifecycle/lifecycle.ts";
 import { checkOptions } from "../log/arguments.ts";
 import { prepareCommit } from "../log/commit.ts";
 import { CommitPipeline, type SettledCommit } from "../log/commit-pipeline.ts";
@@ -151,15 +152,17 @@ async function assemble<Definitions extends EventDefinitions>(
     timeoutMs: settings.timeoutMs,
     onError: settings.onError,
   });
-  const deciders = new Deciders(core);
+  const deciders = new Deciders(core, settings.deciders);
   const processing = await startProcessing(core, settings, deciders, closeHooks);
+  const lifecycle = new Lifecycle(core, settings.compaction, deciders);
+  lifecycle.start();
   const { onFenced, onError } = settings;
   const onStopped = (): void => subscriptions.notify();
   const watch: FencingWatch = new FencingWatch({ status, lease, onFenced, onError, onStopped });
   lease?.opened();
   const parts: Parts = {
     ...{ kv, settings, reader, subscriptions, bus, pipeline, core, closeHooks },
-    ...{ deciders, processing, lease, watch },
+    ...{ deciders, processing, lifecycle, lease, watch },
   };
   return { store: face<Definitions>(parts), core };
 }
@@ -191,6 +194,7 @@ interface Parts {
   readonly core: StoreCore;
   readonly deciders: Deciders;
   readonly processing: Processing;
+  readonly lifecycle: Lifecycle;
   readonly closeHooks: CoreParts["closeHooks"];
   readonly lease: Lease | undefined;
   readonly watch: FencingWatch;
@@ -202,7 +206,7 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
   let closing: Promise<void> | undefined;
   const store: ErasedStore = {
     ...reader.view<never>(async () => pipeline.end.lastPosition),
-    ...parts.processing.face(),
+    ...parts.lifecycle.face(parts.processing.face()),
     append: async (streamName, events, options) => {
       const { expectedVersion, ...rest } = checkOptions(options, appendOptionNames, "options", {
         outcome: "not-applied",
