@@ -43,14 +43,15 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   reporting: ["errors.ts", "vocabulary", "runtime", "schema", "log", "processors"],
   backup: ["errors.ts", "vocabulary", "runtime", "kv", "format", "log", "history"],
   history: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "decider", "processors"],
+  lifecycle: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "decider", "processors"],
   store: [
     ...["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "subscriptions", "decider"],
-    ...["processors", "reporting", "history", "backup"],
+    ...["processors", "reporting", "history", "lifecycle", "backup"],
   ],
   partitions: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "decider", "processors", "store"],
   "index.ts": [
     ...["errors.ts", "vocabulary", "runtime", "kv", "schema", "log", "subscriptions", "decider", "processors"],
-    ...["reporting", "history", "store", "partitions", "backup"],
+    ...["reporting", "history", "lifecycle", "store", "partitions", "backup"],
   ],
   testing: [
     ...["index.ts", "errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "decider", "processors"],

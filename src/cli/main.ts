@@ -7,6 +7,7 @@ import { parseArguments } from "./arguments.ts";
 import { backupCommand, restoreCommand } from "./backup.ts";
 import { blameCommand } from "./blame.ts";
 import type { Command } from "./command.ts";
+import { compactCommand } from "./compact.ts";
 import { costCommand } from "./cost.ts";
 import { diffCommand } from "./diff.ts";
 import { exportCommand } from "./export.ts";
@@ -38,6 +39,7 @@ const commands: readonly Command[] = [
   restoreCommand,
   writerCommand,
   costCommand,
+  compactCommand,
 ];
 
 function findCommand(name: string): Command {

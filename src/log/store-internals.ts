@@ -1,7 +1,7 @@
 /**
  * What an open store offers to the layers above the log (deciders, processors, the life cycle): commits with rows of their
  * own, reads of rows, the log itself. Built once, where the store is opened. It is no part of the public face: who holds it
- * can write rows, though never those of the log.
+ * can write rows, those of the log only as maintenance.
  */
 
 import type { StoredEvent } from "../format/envelope.ts";
@@ -40,10 +40,15 @@ export interface StoreCore {
    * them it rejects with what the guard returned, or what the rows' `compute` threw.
    */
   submit(commit: CoreCommit): Promise<CoreCommitResult>;
-  /** The rows of the layers above, as they are durable. */
+  /** Rows as they are durable. */
   readonly rows: KvReader;
   /**
-   * Notes in the store's header that it holds rows of these families of the layers above, or later ones of the log, so that a version that does not know them keeps its
+   * Runs what reads pages and rewrites them by `maintenance`, after all that was asked for before: one at a time, so that what
+   * it has read holds until it has committed. It must not ask for a turn itself.
+   */
+  inMaintenance<T>(work: () => Promise<T>): Promise<T>;
+  /**
+   * Notes in the header that the store holds rows of these families, so that a version that does not know them keeps its
    * hands off. To be awaited before the first row; costs one commit, the first time ever.
    */
   useFamilies(families: readonly (UpperFamily | LaterFamily)[]): Promise<void>;

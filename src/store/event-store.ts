@@ -3,6 +3,7 @@
 import type { DecisionMaker, StateReader } from "../decider/face.ts";
 import type { HistoryReader, PastDocumentReader } from "../history/face.ts";
 import type { S3Options } from "../kv/object-store.ts";
+import type { LifecycleFace } from "../lifecycle/face.ts";
 import type { EventLog, EventReader } from "../log/event-store.ts";
 import type { EventLogReader } from "../log/event-store-reader.ts";
 import type { DocumentSource, ProcessorFace } from "../processors/face.ts";
@@ -39,6 +40,7 @@ export interface EventStore<Definitions extends EventDefinitions = never>
     DecisionMaker<Definitions>,
     ProcessorFace<Definitions>,
     HistoryReader<Definitions>,
+    LifecycleFace,
     ProvenLog {
   /**
    * Copies the store, as it is now, to a place where there is none, and opens the copy for writing: for tests, and for what-if. The

@@ -11,6 +11,7 @@ import type { KeyValueStore, KvStatus } from "../kv/kv.ts";
 import { openMemoryKv } from "../kv/memory-kv.ts";
 import { type ObjectStoreStats, withLease } from "../kv/object-store-stats.ts";
 import { openSlateKv } from "../kv/slatedb-kv.ts";
+import { Lifecycle } from "../lifecycle/lifecycle.ts";
 import { checkOptions } from "../log/arguments.ts";
 import { prepareCommit } from "../log/commit.ts";
 import { CommitPipeline, type SettledCommit } from "../log/commit-pipeline.ts";
@@ -175,8 +176,10 @@ async function assemble<Definitions extends EventDefinitions>(
     timeoutMs: settings.timeoutMs,
     onError: settings.onError,
   });
-  const deciders = new Deciders(core);
+  const deciders = new Deciders(core, settings.deciders);
   const processing = await startProcessing(core, settings, deciders, closeHooks);
+  const lifecycle = new Lifecycle(core, settings.compaction, deciders);
+  lifecycle.start();
   const { onFenced, onError } = settings;
   const onStopped = (): void => subscriptions.notify();
   const history = { reader, registry, snapshots: new SnapshotReader(core.rows, core.warn) };
@@ -184,7 +187,7 @@ async function assemble<Definitions extends EventDefinitions>(
   lease?.opened();
   const parts: Parts = {
     ...{ kv, settings, place, reader, subscriptions, bus, pipeline, core, closeHooks },
-    ...{ deciders, processing, history, lease, watch },
+    ...{ deciders, processing, lifecycle, history, lease, watch },
   };
   return { store: face<Definitions>(parts), core };
 }
@@ -218,6 +221,7 @@ interface Parts {
   readonly deciders: Deciders;
   readonly processing: Processing;
   readonly history: HistorySource;
+  readonly lifecycle: Lifecycle;
   readonly closeHooks: CoreParts["closeHooks"];
   readonly lease: Lease | undefined;
   readonly watch: FencingWatch;
@@ -230,7 +234,7 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
   const store: ErasedStore = {
     ...reader.view<never>(async () => pipeline.end.lastPosition),
     ...historyOf(parts.history, async () => pipeline.end.lastPosition),
-    ...parts.processing.face(),
+    ...parts.lifecycle.face(parts.processing.face()),
     ...provenLog({ kv, end: () => pipeline.end, assertReadable: () => assertOpen(kv) }),
     append: async (streamName, events, options) => {
       const { expectedVersion, ...rest } = checkOptions(options, appendOptionNames, "options", {

@@ -75,8 +75,12 @@ class HeaderKeeper {
   }
 }
 
-function extrasOf({ rows, guard }: CoreCommit): CommitExtras {
-  return { ...(rows === undefined ? {} : { rows }), ...(guard === undefined ? {} : { guard }) };
+function extrasOf({ rows, maintenance, guard }: CoreCommit): CommitExtras {
+  return {
+    ...(rows === undefined ? {} : { rows }),
+    ...(maintenance === undefined ? {} : { maintenance }),
+    ...(guard === undefined ? {} : { guard }),
+  };
 }
 
 /** Handed out as plain reads: whoever has them cannot write past the pipeline. */
@@ -91,7 +95,7 @@ function readsOf(kv: KeyValueStore): KvReader {
 export function buildCore(parts: CoreParts): StoreCore {
   const { kv, reader, subscriptions, pipeline, keys, registry } = parts;
   const submit = async (commit: CoreCommit): Promise<CoreCommitResult> => {
-    const { rows: _rows, guard: _guard, ...request } = commit;
+    const { rows: _rows, maintenance: _maintenance, guard: _guard, ...request } = commit;
     const prepared = prepareCommit({ appends: [], ...request }, registry, false, extrasOf(commit));
     const { record, replayed } = await pipeline.submit(prepared);
     const events = (): readonly RecordedEvent[] => {
@@ -110,9 +114,15 @@ export function buildCore(parts: CoreParts): StoreCore {
   };
   const afterCommit: Parameters<StoreCore["addAfterCommit"]>[0][] = [];
   const keeper = new HeaderKeeper(parts.header, submit);
+  let maintained: Promise<unknown> = Promise.resolve();
   return {
     submit,
     rows: readsOf(kv),
+    inMaintenance: (work) => {
+      const working = maintained.then(work);
+      maintained = working.catch(() => {});
+      return working;
+    },
     useFamilies: (families) => keeper.use(families),
     findByKey: async (key) => (await keys.find([key])).get(key),
     addAfterCommit: (hook) => {

@@ -9,7 +9,8 @@ import { environment, line, mainScript, manyLines, strata, Workplace } from "./s
 setDefaultTimeout(60_000);
 
 const commands = [
-  ...["import", "export", "read", "streams", "log", "diff", "blame", "trace", "stats", "writer", "cost"],
+  ...["import", "export", "read", "streams", "log", "diff", "blame", "trace", "stats", "verify", "backup", "restore"],
+  ...["writer", "cost", "compact"],
 ];
 
 describe("Help", () => {
