@@ -41,14 +41,15 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   decider: ["errors.ts", "vocabulary", "runtime", "format", "schema", "log"],
   processors: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "subscriptions", "decider"],
   reporting: ["errors.ts", "vocabulary", "runtime", "schema", "log", "processors"],
+  lifecycle: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "decider", "processors"],
   store: [
     ...["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "subscriptions", "decider"],
-    ...["processors", "reporting"],
+    ...["processors", "reporting", "lifecycle"],
   ],
   partitions: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "decider", "processors", "store"],
   "index.ts": [
     ...["errors.ts", "vocabulary", "runtime", "kv", "schema", "log", "subscriptions", "decider", "processors"],
-    ...["reporting", "store", "partitions"],
+    ...["reporting", "lifecycle", "store", "partitions"],
   ],
   testing: [
     ...["index.ts", "errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "decider", "processors"],

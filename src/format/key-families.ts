@@ -24,9 +24,10 @@
  * | 76  | process instances| process manager, instance    | its state, and its timers                                    |
  * | 77  | outbox           | process manager, number      | a command or an append that is not carried out yet           |
  * | 78  | processor settings | processor                  | paused, which generation serves, which is being built        |
+ * | 79  | compaction       | name                         | up to where the log is compacted, and what is remembered of it |
  *
  * Families from 70 on belong to the layers above the log; keys of 71 to 78 are made in processor-keys.ts.
- * Free for later families: 12-1f, 21-2f, 31-3f, 41-4f, 51-5f, 62-6f, 79-fe.
+ * Free for later families: 12-1f, 21-2f, 31-3f, 41-4f, 51-5f, 62-6f, 7a-fe.
  */
 
 import {
@@ -62,10 +63,22 @@ export const upperTags = {
   processInstances: 0x76,
   outbox: 0x77,
   processorSettings: 0x78,
+  compaction: 0x79,
 } as const;
 
 /** From here on families belong to the layers above the log. */
 export const firstUpperTag = 0x70;
+
+/**
+ * The families of the log whose rows may be rearranged or dropped behind the events: pages, the index, and what is noted of
+ * positions whose events are gone (32).
+ */
+const maintainedTags: readonly number[] = [tags.streamEvents, tags.globalLog, 0x32, tags.index];
+
+/** Whether a row belongs to a family that maintenance may change. */
+export function isMaintained(key: Uint8Array): boolean {
+  return maintainedTags.includes(key[0] ?? 0);
+}
 
 /** The families that every store of this format uses; a new store's header lists them. */
 export const logFamilyNames: readonly string[] = Object.keys(tags);
@@ -86,6 +99,7 @@ export const cacheFamilies: readonly UpperFamily[] = [
   "documents",
   "documentKeys",
   "processorSettings",
+  "compaction",
 ];
 
 /** What an index entry is about. The byte is part of the key. */
@@ -230,6 +244,11 @@ export function snapshotKey(streamName: string, deciderName: string, snapshotVer
 /** All snapshots of one stream. */
 export function snapshotSpan(streamName: string): KeySpan {
   return spanOf(tagged(upperTags.snapshots, orderedString(streamName)));
+}
+
+/** What the compactor remembers under a name. */
+export function compactionKey(name: string): Buffer {
+  return tagged(upperTags.compaction, orderedString(name));
 }
 
 /** Every key of the store; used to tell an empty database from one that is not ours. */

@@ -131,8 +131,9 @@ export class GroupJudge {
     }
   }
 
-  /** Nothing is appended to a deleted stream, and nothing rests on it. */
+  /** Nothing is appended to a deleted stream, and nothing rests on it but its maintenance. */
   #deletedOf(commit: PreparedCommit): Error | undefined {
+    if (commit.extras?.maintenance !== undefined) return undefined;
     for (const touched of [commit.appends, commit.checks]) {
       for (const { streamName } of touched) {
         const deleted = deletedError(streamName, this.#extensionOf(streamName), { outcome: "not-applied" });

@@ -1,7 +1,7 @@
 /**
  * What an open store offers to the layers above the log (deciders, processors, the life cycle): commits with rows of their
  * own, reads of rows, the log itself. Built once, where the store is opened. It is no part of the public face: who holds it
- * can write rows, though never those of the log.
+ * can write rows, those of the log only as maintenance.
  */
 
 import type { UpperFamily } from "../format/key-families.ts";
@@ -39,8 +39,13 @@ export interface StoreCore {
    * them it rejects with what the guard returned, or what the rows' `compute` threw.
    */
   submit(commit: CoreCommit): Promise<CoreCommitResult>;
-  /** The rows of the layers above, as they are durable. */
+  /** Rows as they are durable. */
   readonly rows: KvReader;
+  /**
+   * Runs what reads pages and rewrites them by `maintenance`, after all that was asked for before: one at a time, so that what
+   * it has read holds until it has committed. It must not ask for a turn itself.
+   */
+  inMaintenance<T>(work: () => Promise<T>): Promise<T>;
   /**
    * Notes in the store's header that it holds rows of these families, so that a version that does not know them keeps its
    * hands off. To be awaited before the first row; costs one commit, the first time ever.

@@ -73,9 +73,10 @@ class HeaderKeeper {
   }
 }
 
-function extrasOf({ rows, heads, guard, system }: CoreCommit): CommitExtras {
+function extrasOf({ rows, maintenance, heads, guard, system }: CoreCommit): CommitExtras {
   return {
     ...(rows === undefined ? {} : { rows }),
+    ...(maintenance === undefined ? {} : { maintenance }),
     ...(heads === undefined ? {} : { heads }),
     ...(guard === undefined ? {} : { guard }),
     ...(system === undefined ? {} : { system }),
@@ -94,7 +95,7 @@ function readsOf(kv: KeyValueStore): KvReader {
 export function buildCore(parts: CoreParts): StoreCore {
   const { kv, reader, subscriptions, pipeline, keys, registry } = parts;
   const submit = async (commit: CoreCommit): Promise<CoreCommitResult> => {
-    const { rows: _rows, heads: _heads, guard: _guard, system: _system, ...request } = commit;
+    const { rows: _r, maintenance: _m, heads: _h, guard: _g, system: _s, ...request } = commit;
     const prepared = prepareCommit({ appends: [], ...request }, registry, false, extrasOf(commit));
     const { record, replayed } = await pipeline.submit(prepared);
     const events = (): readonly RecordedEvent[] => {
@@ -113,9 +114,15 @@ export function buildCore(parts: CoreParts): StoreCore {
   };
   const afterCommit: Parameters<StoreCore["addAfterCommit"]>[0][] = [];
   const keeper = new HeaderKeeper(parts.header, submit);
+  let maintained: Promise<unknown> = Promise.resolve();
   return {
     submit,
     rows: readsOf(kv),
+    inMaintenance: (work) => {
+      const working = maintained.then(work);
+      maintained = working.catch(() => {});
+      return working;
+    },
     useFamilies: (families) => keeper.use(families),
     findByKey: async (key) => (await keys.find([key])).get(key),
     addAfterCommit: (hook) => {
