@@ -44,6 +44,7 @@ export interface GuardView {
 /** The head of a stream as a change of it meets it: behind the commits before it, and behind its own commit's events. */
 export interface HeadView {
   readonly streamName: string;
+  /** 0 where there is no such stream; then there is nothing to change. */
   readonly version: number;
   /** Versions up to this one are in pages, those behind it in the head itself. */
   readonly pagedTo: number;

@@ -115,8 +115,11 @@ export class GroupJudge {
       const refused = commit.extras?.guard?.({ lastPosition, versionOf: (name) => this.#versionOf(name) });
       if (refused !== undefined) return refused;
       for (const { streamName, change } of commit.extras?.heads ?? []) {
-        const patch = change(this.#headView(streamName, assigned));
-        if (patch !== undefined) patches.set(streamName, patch);
+        const view = this.#headView(streamName, assigned);
+        const patch = change(view);
+        if (patch === undefined) continue;
+        if (view.version === 0) throw new InternalError("A commit changes the head of a stream without events");
+        patches.set(streamName, patch);
       }
       const rows = rowsOf(commit.extras, assigned);
       for (const decoration of this.#state.decorations) {
@@ -152,7 +155,6 @@ export class GroupJudge {
     const staged = this.staged.get(streamName);
     const appended = streams.find((stream) => stream.streamName === streamName)?.streamVersion;
     const version = appended ?? this.#versionOf(streamName);
-    if (version === 0) throw new InternalError("A commit changes the head of a stream without events");
     return {
       streamName,
       version,
