@@ -43,6 +43,7 @@ export {
   StoreClosedError,
   StoreNotFoundError,
   StreamDeletedError,
+  StreamTruncatedError,
   UnreadableEventError,
   type WriteOutcome,
   WriterActiveError,

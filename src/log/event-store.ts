@@ -54,6 +54,16 @@ export interface StreamInfo {
   readonly lastRecordedAt: Date;
   /** Versions before this one are gone; 1 where none is. */
   readonly truncatedBefore: number;
+  /** Versions before this one are in the archive, as far as they are not gone; absent where none is. */
+  readonly archivedBefore?: number;
+  /** Present where it is deleted: then it cannot be read, and nothing is appended to it. */
+  readonly deleted?: StreamDeletion;
+}
+
+/** When a stream was deleted, and until when that can be taken back; without `undeletableUntil` its events are dropped. */
+export interface StreamDeletion {
+  readonly at: Date;
+  readonly undeletableUntil?: Date;
 }
 
 /** Which streams to list; all parts given must hold. */
@@ -65,13 +75,16 @@ export interface ListStreamsOptions {
   /** Only streams whose names sort after this one (by their UTF-8 bytes), for paging. */
   readonly after?: string;
   readonly limit?: number;
+  /** Deleted ones as well. Default: `false`. */
+  readonly deleted?: boolean;
 }
 
 /** What can be read of a store, now or as of then. Reads see durable events only. */
 export interface EventReader<Definitions extends EventDefinitions = never> {
   /**
-   * The events of one stream, in order; none where there is no such stream.
-   * Throws `invalid-argument`, `unreadable-event`, `storage-unavailable`, `storage-corrupt`, `store-closed`, `writer-fenced`.
+   * The events of one stream, in order; none where there is no such stream. What is truncated is gone, in views of the past,
+   * too; what is archived is read from there, an object of up to 8 MiB at a time.
+   * Throws `stream-deleted`, `invalid-argument`, `unreadable-event`, `storage-unavailable`, `storage-corrupt`, `store-closed`, `writer-fenced`.
    */
   readStream<StreamName extends string>(
     streamName: StreamName,

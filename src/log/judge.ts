@@ -66,6 +66,8 @@ export interface JudgedState {
   /** For conditions by query that reach behind `recent`: the first match there, if any. */
   readonly olderMatches: ReadonlyMap<PreparedCommit, number>;
   readonly recordedAtMs: number;
+  /** The first version that retention keeps, by count, of a stream with so many events. */
+  readonly firstKept: (streamName: string, version: number) => number;
   /** What adds rows to the whole group. */
   readonly decorations: readonly GroupDecoration[];
 }
@@ -248,6 +250,7 @@ export class GroupJudge {
         this.#terms.add(stored.position, recent);
         if (event.idGiven) this.#givenIds.set(idKey(stored.streamName, event.id), recent);
       }
+      dropExcess(stream, this.#state.firstKept(append.streamName, stream.version));
     }
     for (const [streamName, patch] of patches) patchHead(this.#stage(streamName), patch);
     const about = commit.appends.length > 0 ? streams : this.#checked(commit);
@@ -281,6 +284,14 @@ function patchHead(stream: StagedStream, { truncatedBefore, extension, dropTailB
   stream.truncatedBefore = Math.max(stream.truncatedBefore, truncatedBefore ?? 0);
   stream.dropTailBefore = Math.max(stream.dropTailBefore, dropTailBefore ?? 0);
   if (extension !== undefined) stream.extension = encodeHeadExtension(extension);
+}
+
+/** What retention by count takes from readers goes with the append that is one too many. */
+function dropExcess(stream: StagedStream, firstKept: number): void {
+  if (firstKept <= Math.max(1, stream.truncatedBefore)) return;
+  stream.truncatedBefore = firstKept;
+  const extension = decodeHeadExtension(stream.extension);
+  if (extension.reason !== "excess") stream.extension = encodeHeadExtension({ ...extension, reason: "excess" });
 }
 
 function refusal(argument: string, problem: string): Verdict {

@@ -2,9 +2,12 @@
 
 import { InvalidArgumentError, printable, StoreClosedError } from "../errors.ts";
 import type { KeyValueReader, KvStatus } from "../kv/kv.ts";
+import { LazyObjects } from "../kv/lazy-objects.ts";
 import { parseStoreUrl, type S3Options } from "../kv/object-store.ts";
+import { openObjects } from "../kv/objects.ts";
 import { openSlateReaderKv } from "../kv/slatedb-reader-kv.ts";
 import { pollMsDefault, type SlateReaderTuning } from "../kv/slatedb-reader-tuning.ts";
+import { ArchiveReader } from "../log/archive-reader.ts";
 import { checkInteger, checkOptions } from "../log/arguments.ts";
 import type { EventStoreReader, ReaderHealth } from "../log/event-store-reader.ts";
 import { LogFollower } from "../log/log-follower.ts";
@@ -102,7 +105,8 @@ export async function openTunedReader<const Definitions extends EventDefinitions
     await kv.close();
     throw error;
   }
-  return assemble(kv, follower, opening) as unknown as EventStoreReader<Definitions>;
+  const objects = new LazyObjects(() => openObjects(location, s3));
+  return assemble(kv, follower, opening, objects) as unknown as EventStoreReader<Definitions>;
 }
 
 function checkReaderOptions(options: ReaderOptions<EventDefinitions>): Opening {
@@ -121,7 +125,12 @@ function checkReaderOptions(options: ReaderOptions<EventDefinitions>): Opening {
   };
 }
 
-function assemble(kv: KeyValueReader, follower: LogFollower, opening: Opening): EventStoreReader {
+function assemble(
+  kv: KeyValueReader,
+  follower: LogFollower,
+  opening: Opening,
+  objects: LazyObjects,
+): EventStoreReader {
   const { registry, clock, pollMs, onError } = opening;
   const { recent } = follower;
   const isClosed = (): boolean => kv.status().state === "closed";
@@ -132,7 +141,8 @@ function assemble(kv: KeyValueReader, follower: LogFollower, opening: Opening): 
   const lastPosition = (): number => follower.end.lastPosition;
   // A replica that is stalled goes on by itself, so whoever waits for events goes on waiting.
   const status = (): KvStatus => ({ state: isClosed() ? "closed" : "open" });
-  const reader = new StoreReader({ kv, registry, heads: new StreamHeads(kv), recent, end, assertReadable });
+  const archive = new ArchiveReader(kv, () => objects.get());
+  const reader = new StoreReader({ kv, registry, heads: new StreamHeads(kv), recent, archive, end, assertReadable });
   const subscriptions = new Subscriptions({ reader, registry, recent, lastPosition, status });
   const bus = new EventBus({ subscriptions, registry, lastPosition, onError, hasStopped: isClosed });
   const feed = new LiveFeed(status);
@@ -169,6 +179,7 @@ function assemble(kv: KeyValueReader, follower: LogFollower, opening: Opening): 
       subscriptions.end();
       const closing = kv.close();
       feed.notify();
+      await objects.close();
       await closing;
     },
     [Symbol.asyncDispose]: async () => await store.close(),

@@ -5,14 +5,19 @@ import type { StreamState } from "../decider/face.ts";
 import type { LoadedState } from "../decider/state-loader.ts";
 import { StorageUnavailableError, StoreClosedError } from "../errors.ts";
 import type { KeyValueStore, KvStatus } from "../kv/kv.ts";
+import { LazyObjects } from "../kv/lazy-objects.ts";
 import { openMemoryKv } from "../kv/memory-kv.ts";
+import { openMemoryObjects } from "../kv/memory-objects.ts";
+import { type ObjectAccess, openObjects } from "../kv/objects.ts";
 import { openSlateKv } from "../kv/slatedb-kv.ts";
+import { ArchiveReader } from "../log/archive-reader.ts";
 import { checkOptions } from "../log/arguments.ts";
 import { prepareCommit } from "../log/commit.ts";
 import { CommitPipeline, type SettledCommit } from "../log/commit-pipeline.ts";
 import type { StoreHealth } from "../log/event-store.ts";
 import { explainConflict } from "../log/explain.ts";
 import { IdempotencyKeys } from "../log/idempotency-keys.ts";
+import { RetentionRules } from "../log/retention-rules.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import { StoreReader } from "../log/store-reader.ts";
 import { StreamHeads } from "../log/stream-heads.ts";
@@ -56,14 +61,15 @@ export async function openEventStore<const Definitions extends EventDefinitions 
   const takeover = checkTakeover(options, location);
   const storage = checkStorage(options as OpenOptions<EventDefinitions>);
   takeover.signal?.throwIfAborted();
-  if (location.kind === "memory")
-    return (await orClose(openMemoryKv(), (kv) => assemble<Definitions>(kv, settings))).store;
   const { clock } = settings;
   const s3 = options.s3 ?? {};
+  const objects = new LazyObjects(() => openObjects(location, s3));
+  if (location.kind === "memory")
+    return (await orClose(openMemoryKv(), (kv) => assemble<Definitions>(kv, settings, objects))).store;
   const lease = await takeLease({ location, s3, takeover, clock });
   try {
     const kv = await openSlateKv({ location, s3, clock, ...storage });
-    return (await orClose(kv, () => assemble<Definitions>(kv, settings, lease))).store;
+    return (await orClose(kv, () => assemble<Definitions>(kv, settings, objects, lease))).store;
   } catch (error) {
     await lease.abandon();
     throw error;
@@ -84,14 +90,20 @@ export interface OpenedStore<Definitions extends EventDefinitions = never> {
   readonly core: StoreCore;
 }
 
-/** As `openEventStoreOn`, with the inside of the store beside it. */
+/**
+ * As `openEventStoreOn`, with the inside of the store beside it. `objects`: those beside the store, where they are to outlive it;
+ * by default its own, in memory.
+ */
 export async function openWithCore<const Definitions extends EventDefinitions = never>(
   kv: KeyValueStore,
   options: Omit<OpenOptions<Definitions>, "url" | "s3">,
+  objects?: ObjectAccess,
 ): Promise<OpenedStore<Definitions>> {
   return await orClose(kv, () => {
     const settings = checkSettings(options as Omit<OpenOptions<EventDefinitions>, "url">);
-    return assemble<Definitions>(kv, settings);
+    const kept = objects === undefined ? undefined : { ...objects, close: async () => {} };
+    const given = new LazyObjects(async () => kept ?? openMemoryObjects(settings.clock));
+    return assemble<Definitions>(kv, settings, given);
   });
 }
 
@@ -108,6 +120,7 @@ async function orClose<T>(kv: KeyValueStore, work: (kv: KeyValueStore) => Promis
 async function assemble<Definitions extends EventDefinitions>(
   kv: KeyValueStore,
   settings: Settings,
+  objects: LazyObjects,
   lease?: Lease,
 ): Promise<OpenedStore<Definitions>> {
   const { registry, clock } = settings;
@@ -116,7 +129,13 @@ async function assemble<Definitions extends EventDefinitions>(
   const durableEnd = (): typeof end => pipeline.end;
   const lastPosition = (): number => pipeline.end.lastPosition;
   const assertReadable = (): void => assertOpen(kv);
-  const reader = new StoreReader({ kv, registry, heads, recent, end: durableEnd, assertReadable });
+  const archive = new ArchiveReader(kv, () => objects.get());
+  const rules = await RetentionRules.load(kv, header);
+  const firstKept: RetentionRules["firstKept"] = (streamName, version) => rules.firstKept(streamName, version);
+  const reader = new StoreReader({
+    ...{ kv, registry, heads, recent, archive, firstKept, assertReadable },
+    end: durableEnd,
+  });
   const status = (): KvStatus => statusOf(kv, pipeline);
   const subscriptions = new Subscriptions({ reader, registry, recent, lastPosition, status });
   const keys = new IdempotencyKeys(kv, settings.idempotencyWindowMs);
@@ -128,6 +147,7 @@ async function assemble<Definitions extends EventDefinitions>(
     recent,
     index: reader.index,
     keys,
+    rules,
     end,
     linger: settings.linger,
     timeoutMs: settings.timeoutMs,
