@@ -41,7 +41,9 @@ export async function recover(kv: KeyValueStore, clock: Clock, ids: IdSource): P
   if (endBytes === undefined) throw new StorageCorruptError("The store has a header and no end of the log");
   const end = decodeLogEnd(endBytes);
   const { header: current, names } = await namesOf(kv, header, end);
-  return { header: current, end, names, recent: await recall(kv, end, names) };
+  const { recent, namesMissed } = await recall(kv, end, names);
+  if (!namesMissed) return { header: current, end, names, recent };
+  return { header: current, end, recent, names: await rebuildStreamNames(kv, end.lastPosition, []) };
 }
 
 /** The filter of stream names; made anew for a store that is older than it is, or where it is damaged. */
@@ -78,17 +80,28 @@ async function create(kv: KeyValueStore, clock: Clock, ids: IdSource): Promise<R
   return { header, end: emptyLogEnd, recent: new RecentLog(0), names };
 }
 
-/** The newest events: all that the index or the filter of names does not hold yet, and as many as ids are remembered for. */
-async function recall(kv: KeyValueStore, end: LogEnd, names: StreamNames): Promise<RecentLog> {
+/**
+ * The newest events: all that the index or the filter of names does not hold yet, and as many as ids are remembered for.
+ * Where some were dropped that the filter does not cover, it may miss a stream that was born with one of them.
+ */
+async function recall(
+  kv: KeyValueStore,
+  end: LogEnd,
+  names: StreamNames,
+): Promise<{ readonly recent: RecentLog; readonly namesMissed: boolean }> {
   const remembered = (segmentOf(Math.max(1, end.lastPosition)) - recentSegmentsMin) * indexSegmentSize;
   const namedTo = names.coveredTo;
   const before = Math.max(0, Math.min(end.indexedTo, namedTo - (namedTo % indexSegmentSize), remembered));
   const recent = new RecentLog(before);
+  let unnamed = end.lastPosition - namedTo;
   for await (const events of new LogReader(kv).forwards(before + 1, end.lastPosition)) {
     for (const { streamName, version, position } of events) {
-      if (version === 1 && position > namedTo) names.add(streamName);
+      if (position <= namedTo) continue;
+      unnamed -= 1;
+      if (version === 1) names.add(streamName);
     }
     recent.add(events.map(recentFromStored), end.indexedTo);
   }
-  return recent;
+  recent.add([], end.indexedTo, end.lastPosition);
+  return { recent, namesMissed: unnamed > 0 };
 }
