@@ -65,6 +65,11 @@ export type { KvReaderStats, KvStats } from "./kv/kv.ts";
 export type { S3Options } from "./kv/object-store.ts";
 export type { ObjectStoreStats, RequestCounts, RequestPurpose } from "./kv/object-store-stats.ts";
 export type { StorageProfile } from "./kv/slatedb-settings.ts";
+// The life cycle
+export type { CompactionOptions } from "./lifecycle/compaction-options.ts";
+export type { CompactionReport } from "./lifecycle/compactor.ts";
+export type { CompactOptions, LifecycleFace } from "./lifecycle/face.ts";
+export type { CompactionCounts } from "./lifecycle/lifecycle-step.ts";
 export type {
   AppendOptions,
   AppendResult,

@@ -298,6 +298,19 @@ export function snapshotSpan(streamName: string): KeySpan {
   return spanOf(tagged(upperTags.snapshots, orderedString(streamName)));
 }
 
+/** The snapshots of all streams. */
+export const everySnapshot: KeySpan = spanOf(Buffer.of(upperTags.snapshots));
+
+/** Of which stream, decider and version a snapshot is. */
+export function ownerOfSnapshotKey(key: Uint8Array): {
+  readonly streamName: string;
+  readonly deciderName: string;
+  readonly snapshotVersion: number;
+} {
+  const reader = new OrderedReader(key, 1);
+  return { streamName: reader.string(), deciderName: reader.string(), snapshotVersion: reader.integer() };
+}
+
 /** What the compactor remembers under a name. */
 export function compactionKey(name: string): Buffer {
   return tagged(upperTags.compaction, orderedString(name));

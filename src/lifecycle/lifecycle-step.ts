@@ -4,6 +4,7 @@
  * holds until it has committed. A step must be harmless to repeat: a pass that was broken off begins again.
  */
 
+import type { KvOperation } from "../kv/kv.ts";
 import type { CoreCommit, StoreCore } from "../log/store-internals.ts";
 
 /** What a pass has done. All of it is durable; a step adds to these. */
@@ -60,6 +61,13 @@ export interface LifecyclePass {
    * `submit`, and the signal's reason.
    */
   commit(commit: CoreCommit, counts?: Partial<CompactionCounts>): Promise<void>;
+  /**
+   * Has rows of maintenance written together with others, all of `operations` in the same commit: at once where enough have
+   * gathered, else later. What was given here is read as it was before until `flush`.
+   */
+  maintain(operations: readonly KvOperation[], counts?: Partial<CompactionCounts>): Promise<void>;
+  /** Commits what has gathered. Called between two steps anyhow. */
+  flush(): Promise<void>;
   /** Gives others a turn where much was read and nothing committed. Throws the signal's reason. */
   breathe(): Promise<void>;
 }

@@ -16,7 +16,7 @@ import type { StoreCore } from "../log/store-internals.ts";
 import { type SystemEvent, systemAppend } from "../log/system-events.ts";
 import { checkExpectedVersion, type ExpectedVersion, satisfies } from "../vocabulary/expected-version.ts";
 import { checkName, isReserved } from "../vocabulary/names.ts";
-import type { DeleteResult, StreamChangeResult, TruncateResult } from "./face.ts";
+import type { DeleteResult, StreamChangeResult, TruncateResult } from "./retention-face.ts";
 
 const told = { outcome: "not-applied" } as const;
 
@@ -72,10 +72,13 @@ export function checkNotDeleted({ streamName, extension: { tombstone } }: HeadVi
 export class StreamLifecycle {
   readonly #core: StoreCore;
   readonly #deletionGraceMs: number;
+  readonly #onDue: (dueAtMs: number) => void;
 
-  constructor(core: StoreCore, deletionGraceMs: number) {
+  /** `onDue` is told when a stream has events to drop from then on. */
+  constructor(core: StoreCore, deletionGraceMs: number, onDue: (dueAtMs: number) => void) {
     this.#core = core;
     this.#deletionGraceMs = deletionGraceMs;
+    this.#onDue = onDue;
   }
 
   async truncate(streamName: unknown, options: unknown): Promise<TruncateResult> {
@@ -87,7 +90,7 @@ export class StreamLifecycle {
     const metadata = checkMetadataOption(given.metadata);
     const event = { type: "$stream-truncated", data: { streamName: name, beforeVersion }, metadata } as const;
     const nowMs = this.#core.clock.now();
-    const { head, ...result } = await this.#change(name, event, [dueStreamRow(nowMs, name)], (view) => {
+    const { head, ...result } = await this.#change(name, event, nowMs, (view) => {
       checkHead(view, expectedVersion);
       checkNotDeleted(view, nowMs);
       if (beforeVersion > view.version + 1) {
@@ -113,7 +116,7 @@ export class StreamLifecycle {
     const tombstone = { deletedAtMs, undeletableUntilMs, purged: false };
     const data = { streamName: name, undeletableUntil: new Date(undeletableUntilMs).toISOString() };
     const event = { type: "$stream-deleted", data, metadata } as const;
-    const { head, ...result } = await this.#change(name, event, [dueStreamRow(undeletableUntilMs, name)], (view) => {
+    const { head, ...result } = await this.#change(name, event, undeletableUntilMs, (view) => {
       checkHead(view, expectedVersion);
       if (view.extension.tombstone !== undefined) throw new NothingToDo(view);
       return { extension: { ...view.extension, tombstone } };
@@ -133,7 +136,7 @@ export class StreamLifecycle {
     const given = checkOptions(options, ["metadata"], "options", told);
     const metadata = checkMetadataOption(given.metadata);
     const event = { type: "$stream-undeleted", data: { streamName: name }, metadata } as const;
-    const { head, ...result } = await this.#change(name, event, [], (view) => {
+    const { head, ...result } = await this.#change(name, event, undefined, (view) => {
       checkHead(view, "any");
       const { tombstone, ...rest } = view.extension;
       if (tombstone === undefined) throw new NothingToDo(view);
@@ -147,7 +150,7 @@ export class StreamLifecycle {
   async #change(
     streamName: string,
     event: SystemEvent,
-    rows: readonly KvOperation[],
+    dueAtMs: number | undefined,
     change: (head: HeadView) => HeadPatch,
   ): Promise<Changed> {
     this.#core.assertOpen();
@@ -162,8 +165,9 @@ export class StreamLifecycle {
         system: true,
         appends: [systemAppend({ ...event, tags: [streamName] })],
         heads: [{ streamName, change: noted }],
-        rows,
+        rows: dueAtMs === undefined ? [] : [dueStreamRow(dueAtMs, streamName)],
       });
+      if (dueAtMs !== undefined) this.#onDue(dueAtMs);
       if (judged === undefined) throw new Error("A change of a head was accepted and not judged");
       return { head: judged, position: record.position, replayed: false };
     } catch (error) {

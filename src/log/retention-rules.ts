@@ -3,7 +3,7 @@
  * own rule holds instead of its category's, as a whole.
  */
 
-import { retentionRuleKey, retentionRuleSpan, type RetentionScope, ruleOfKey } from "../format/lifecycle-keys.ts";
+import { type RetentionScope, retentionRuleKey, retentionRuleSpan, ruleOfKey } from "../format/lifecycle-keys.ts";
 import { decodeRetentionRule, type RetentionRule } from "../format/lifecycle-records.ts";
 import type { StoreHeader } from "../format/records.ts";
 import type { KvReader } from "../kv/kv.ts";
@@ -82,4 +82,3 @@ export class RetentionRules {
 export function scopeOf(name: string): RetentionScope {
   return categoryOf(name) === name ? "category" : "stream";
 }
-

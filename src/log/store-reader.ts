@@ -86,6 +86,15 @@ export class StoreReader {
     return this.#stored(from, to, filter, false, undefined);
   }
 
+  /** As stored, those of one stream from version `from` to `to`, as far as it has them. Throws `stream-deleted`. */
+  async *storedStream(streamName: string, from: number, to: number): AsyncGenerator<readonly StoredEvent[]> {
+    const head = await this.#head(streamName);
+    if (head === undefined) return;
+    const deleted = deletedError(streamName, head.extension);
+    if (deleted !== undefined) throw deleted;
+    yield* this.#streams.forwards(head, from, Math.min(to, head.version));
+  }
+
   /** The events of one stream from version `from` to `to`, as far as it has them. */
   async streamRange(streamName: string, from: number, to: number): Promise<readonly StoredEvent[]> {
     const head = await this.#head(streamName);

@@ -1,6 +1,7 @@
 /** The public face of a store: the log, and what the layers above it add. Pure types. */
 
 import type { DecisionMaker, StateReader } from "../decider/face.ts";
+import type { LifecycleFace } from "../lifecycle/face.ts";
 import type { EventLog, EventReader } from "../log/event-store.ts";
 import type { ProcessorFace } from "../processors/face.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
@@ -17,7 +18,8 @@ export interface EventStoreView<Definitions extends EventDefinitions = never>
 export interface EventStore<Definitions extends EventDefinitions = never>
   extends EventLog<Definitions>,
     DecisionMaker<Definitions>,
-    ProcessorFace<Definitions> {
+    ProcessorFace<Definitions>,
+    LifecycleFace {
   /** The same reads, frozen at a position or at a time of recording. */
   asOf(when: Date | number): EventStoreView<Definitions>;
 }

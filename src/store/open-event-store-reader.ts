@@ -125,12 +125,7 @@ function checkReaderOptions(options: ReaderOptions<EventDefinitions>): Opening {
   };
 }
 
-function assemble(
-  kv: KeyValueReader,
-  follower: LogFollower,
-  opening: Opening,
-  objects: LazyObjects,
-): EventStoreReader {
+function assemble(kv: KeyValueReader, follower: LogFollower, opening: Opening, objects: LazyObjects): EventStoreReader {
   const { registry, clock, pollMs, onError } = opening;
   const { recent } = follower;
   const isClosed = (): boolean => kv.status().state === "closed";

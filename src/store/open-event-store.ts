@@ -10,6 +10,7 @@ import { openMemoryKv } from "../kv/memory-kv.ts";
 import { openMemoryObjects } from "../kv/memory-objects.ts";
 import { type ObjectAccess, openObjects } from "../kv/objects.ts";
 import { openSlateKv } from "../kv/slatedb-kv.ts";
+import { Lifecycle } from "../lifecycle/lifecycle.ts";
 import { ArchiveReader } from "../log/archive-reader.ts";
 import { checkOptions } from "../log/arguments.ts";
 import { prepareCommit } from "../log/commit.ts";
@@ -162,24 +163,27 @@ async function assemble<Definitions extends EventDefinitions>(
     onError: settings.onError,
     hasStopped: () => status().state !== "open",
   });
-  const closeHooks: CoreParts["closeHooks"] = [];
+  const closeHooks: CoreParts["closeHooks"] = [() => objects.close()];
   const assertUsable = (): void => assertOpen(kv);
   const core = buildCore({
-    ...{ kv, header, reader, subscriptions, pipeline, keys, registry, clock, closeHooks, assertUsable },
+    ...{ kv, header, reader, subscriptions, pipeline, keys, recent, rules, registry, clock, closeHooks, assertUsable },
+    objects: () => objects.get(),
     ids: settings.ids,
     random: settings.random,
     timeoutMs: settings.timeoutMs,
     onError: settings.onError,
   });
-  const deciders = new Deciders(core);
+  const deciders = new Deciders(core, settings.deciders);
   const processing = await startProcessing(core, settings, deciders, closeHooks);
+  const lifecycle = new Lifecycle(core, settings, deciders);
+  lifecycle.start();
   const { onFenced, onError } = settings;
   const onStopped = (): void => subscriptions.notify();
   const watch: FencingWatch = new FencingWatch({ status, lease, onFenced, onError, onStopped });
   lease?.opened();
   const parts: Parts = {
     ...{ kv, settings, reader, subscriptions, bus, pipeline, core, closeHooks },
-    ...{ deciders, processing, lease, watch },
+    ...{ deciders, processing, lifecycle, lease, watch },
   };
   return { store: face<Definitions>(parts), core };
 }
@@ -211,6 +215,7 @@ interface Parts {
   readonly core: StoreCore;
   readonly deciders: Deciders;
   readonly processing: Processing;
+  readonly lifecycle: Lifecycle;
   readonly closeHooks: CoreParts["closeHooks"];
   readonly lease: Lease | undefined;
   readonly watch: FencingWatch;
@@ -222,7 +227,7 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
   let closing: Promise<void> | undefined;
   const store: ErasedStore = {
     ...reader.view<never>(async () => pipeline.end.lastPosition),
-    ...parts.processing.face(),
+    ...parts.lifecycle.face(parts.processing.face()),
     append: async (streamName, events, options) => {
       const { expectedVersion, ...rest } = checkOptions(options, appendOptionNames, "options", {
         outcome: "not-applied",
