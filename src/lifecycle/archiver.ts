@@ -5,7 +5,7 @@
  * repeated goes on where the last one was registered.
  */
 
-import { checkMetadataOption } from "../decider/common.ts";
+import { checkMetadataOption, withOutcomeOf } from "../decider/common.ts";
 import { InternalError, InvalidArgumentError } from "../errors.ts";
 import { archiveBytesMax, archiveEventsMax, archiveObjectName, encodeArchiveObject } from "../format/archive-object.ts";
 import type { StoredEvent } from "../format/envelope.ts";
@@ -53,18 +53,22 @@ export class Archiver {
   }
 
   async archive(streamName: unknown, options: unknown): Promise<ArchiveResult> {
+    const job = await withOutcomeOf(undefined, async () => this.#check(streamName, options));
+    const working = this.#last.then(() => this.#run(job));
+    this.#last = working.catch(() => {});
+    return await working;
+  }
+
+  #check(streamName: unknown, options: unknown): Job {
     const known = ["beforeVersion", "expectedVersion", "metadata", "signal"];
     const given = checkOptions(options, known, "options", told);
-    const job: Job = {
+    return {
       streamName: checkUserStream(streamName),
       beforeVersion: checkInteger(given.beforeVersion, "beforeVersion", 1),
       expectedVersion: checkExpectedVersion(given.expectedVersion ?? "any", "expectedVersion"),
       metadata: checkMetadataOption(given.metadata),
       signal: checkSignal(given.signal),
     };
-    const working = this.#last.then(() => this.#run(job));
-    this.#last = working.catch(() => {});
-    return await working;
   }
 
   async #run(job: Job): Promise<ArchiveResult> {

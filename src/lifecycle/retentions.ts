@@ -4,7 +4,7 @@
  * compactor, which is told by the rule's progress how far it has got.
  */
 
-import { checkMetadataOption } from "../decider/common.ts";
+import { checkMetadataOption, withOutcomeOf } from "../decider/common.ts";
 import { InvalidArgumentError, printable } from "../errors.ts";
 import { type RetentionScope, retentionProgressKey, retentionRuleKey } from "../format/lifecycle-keys.ts";
 import { encodeRetentionProgress, encodeRetentionRule, type RetentionRule } from "../format/lifecycle-records.ts";
@@ -52,6 +52,10 @@ export class Retentions {
   }
 
   async set(categoryOrStream: unknown, retention: unknown, options: unknown): Promise<void> {
+    await withOutcomeOf(undefined, () => this.#set(categoryOrStream, retention, options));
+  }
+
+  async #set(categoryOrStream: unknown, retention: unknown, options: unknown): Promise<void> {
     const name = checkUserStream(categoryOrStream, "categoryOrStream");
     const nowMs = this.#core.clock.now();
     const rule = checkRetention(retention, nowMs);

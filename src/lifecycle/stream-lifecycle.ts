@@ -4,7 +4,7 @@
  * writers see it at once; the events themselves are dropped behind it by the compactor. Repeating one changes nothing.
  */
 
-import { checkMetadataOption } from "../decider/common.ts";
+import { checkMetadataOption, withOutcomeOf } from "../decider/common.ts";
 import { ConflictError, InvalidArgumentError, printable, StreamDeletedError } from "../errors.ts";
 import type { HeadExtension } from "../format/head-extension.ts";
 import { dueStreamKey } from "../format/lifecycle-keys.ts";
@@ -82,6 +82,10 @@ export class StreamLifecycle {
   }
 
   async truncate(streamName: unknown, options: unknown): Promise<TruncateResult> {
+    return await withOutcomeOf(undefined, () => this.#truncate(streamName, options));
+  }
+
+  async #truncate(streamName: unknown, options: unknown): Promise<TruncateResult> {
     const name = checkUserStream(streamName);
     const given = checkOptions(options, ["beforeVersion", "expectedVersion", "metadata"], "options", told);
     const beforeVersion = checkInteger(given.beforeVersion, "beforeVersion", 1);
@@ -105,6 +109,10 @@ export class StreamLifecycle {
   }
 
   async delete(streamName: unknown, options: unknown): Promise<DeleteResult> {
+    return await withOutcomeOf(undefined, () => this.#delete(streamName, options));
+  }
+
+  async #delete(streamName: unknown, options: unknown): Promise<DeleteResult> {
     const name = checkUserStream(streamName);
     const given = checkOptions(options, ["expectedVersion", "metadata"], "options", told);
     const expectedVersion = checkExpectedVersion(given.expectedVersion, "expectedVersion");
@@ -132,6 +140,10 @@ export class StreamLifecycle {
   }
 
   async undelete(streamName: unknown, options: unknown): Promise<StreamChangeResult> {
+    return await withOutcomeOf(undefined, () => this.#undelete(streamName, options));
+  }
+
+  async #undelete(streamName: unknown, options: unknown): Promise<StreamChangeResult> {
     const name = checkUserStream(streamName);
     const given = checkOptions(options, ["metadata"], "options", told);
     const metadata = checkMetadataOption(given.metadata);
