@@ -71,6 +71,19 @@ export type { CompactionReport } from "./lifecycle/compactor.ts";
 export type { CompactOptions, LifecycleFace } from "./lifecycle/face.ts";
 export type { CompactionCounts } from "./lifecycle/lifecycle-step.ts";
 export type {
+  ArchiveOptions,
+  ArchiveResult,
+  DeleteOptions,
+  DeleteResult,
+  LifecycleOptions,
+  Retention,
+  RetentionFace,
+  RetentionInfo,
+  StreamChangeResult,
+  TruncateOptions,
+  TruncateResult,
+} from "./lifecycle/retention-face.ts";
+export type {
   AppendOptions,
   AppendResult,
   CommitRequest,
@@ -80,19 +93,25 @@ export type {
   StreamCheck,
 } from "./log/commit.ts";
 export type { CommitStats } from "./log/commit-pipeline.ts";
-export type {
-  EventLog,
-  EventReader,
-  LeaseHealth,
-  ListStreamsOptions,
-  ReadAllOptions,
-  ReadDirection,
-  ReadStreamOptions,
-  StoreHealth,
-  StoreStats,
-  StreamInfo,
-  SubscribeFrom,
-  SubscribeOptions,
+export {
+  type EventLog,
+  type EventReader,
+  type GapReason,
+  isLogGap,
+  type LeaseHealth,
+  type ListStreamsOptions,
+  type LogGap,
+  type ReadAllOptions,
+  type ReadAllWithGapsOptions,
+  type ReadDirection,
+  type ReadStreamOptions,
+  type StoreHealth,
+  type StoreStats,
+  type StreamDeletion,
+  type StreamInfo,
+  type SubscribeFrom,
+  type SubscribeOptions,
+  type SubscribeWithGapsOptions,
 } from "./log/event-store.ts";
 export type { EventStoreReader, ReaderHealth, ReaderStats, WaitOptions } from "./log/event-store-reader.ts";
 // Partitions

@@ -4,7 +4,7 @@ import type { EventStoreError } from "../errors.ts";
 import type { KvReaderStats } from "../kv/kv.ts";
 import type { EventDefinitions, EventTypeOf, RecordedEventOf } from "../schema/define-events.ts";
 import type { EventFilter } from "../vocabulary/filter.ts";
-import type { EventReader, SubscribeOptions } from "./event-store.ts";
+import type { EventReader, LogGap, SubscribeOptions, SubscribeWithGapsOptions } from "./event-store.ts";
 
 /** How long to wait for a position. */
 export interface WaitOptions {
@@ -41,6 +41,9 @@ export interface EventStoreReader<Definitions extends EventDefinitions = never>
   extends EventReader<Definitions>,
     AsyncDisposable {
   /** As `EventStore.subscribe`; new events come as this reader sees them. Throws as `readStream`. */
+  subscribe(
+    options: SubscribeWithGapsOptions<EventTypeOf<Definitions>>,
+  ): AsyncIterableIterator<RecordedEventOf<Definitions> | LogGap>;
   subscribe(options: SubscribeOptions<EventTypeOf<Definitions>>): AsyncIterableIterator<RecordedEventOf<Definitions>>;
   /** As `EventStore.on`, for events that this reader sees from now on. */
   on(

@@ -38,7 +38,34 @@ export interface ReadAllOptions<Type extends string = string> {
   /** The most events that match. Default: all there are when the read begins. */
   readonly limit?: number;
   readonly filter?: EventFilter<Type>;
+  /** What to make of positions whose events were dropped. Default: they are passed over. */
+  readonly gaps?: "pass-over";
   readonly signal?: AbortSignal;
+}
+
+/**
+ * The same, and to be told of gaps: where events were dropped comes a `LogGap` in their place, whatever the filter, because
+ * nobody knows any more whether they would have matched. `limit` counts events alone. With a filter it costs a look-up between
+ * any two events.
+ */
+export interface ReadAllWithGapsOptions<Type extends string = string> extends Omit<ReadAllOptions<Type>, "gaps"> {
+  readonly gaps: "report";
+}
+
+/** Why events are gone from the log: too old or too many for a retention, truncated or deleted, or only in the archive. */
+export type GapReason = "expired" | "excess" | "truncated" | "deleted" | "archived";
+
+/** Positions of the log, both included, whose events were dropped for one reason. */
+export interface LogGap {
+  readonly gap: true;
+  readonly fromPosition: number;
+  readonly toPosition: number;
+  readonly reason: GapReason;
+}
+
+/** Whether what a reader was handed is a gap, and no event. */
+export function isLogGap(item: object): item is LogGap {
+  return "gap" in item && item.gap === true;
 }
 
 /** What is known of a stream without reading its events. */
@@ -90,7 +117,14 @@ export interface EventReader<Definitions extends EventDefinitions = never> {
     streamName: StreamName,
     options?: ReadStreamOptions,
   ): AsyncIterableIterator<RecordedEventOf<Definitions, CategoryOf<StreamName>>>;
-  /** The events of all streams, in the order of their positions. A filter is answered from the index. Throws as `readStream`. */
+  /**
+   * The events of all streams, in the order of their positions. A filter is answered from the index. Positions of events that
+   * retention, truncation, deletion or archiving has dropped are passed over, or told of with `gaps: "report"`; a hole that
+   * nobody made is `storage-corrupt`. Throws as `readStream`.
+   */
+  readAll(
+    options: ReadAllWithGapsOptions<EventTypeOf<Definitions>>,
+  ): AsyncIterableIterator<RecordedEventOf<Definitions> | LogGap>;
   readAll(options?: ReadAllOptions<EventTypeOf<Definitions>>): AsyncIterableIterator<RecordedEventOf<Definitions>>;
   /** What is known of a stream, or `undefined` where it has no events. */
   streamInfo(streamName: string): Promise<StreamInfo | undefined>;
@@ -107,8 +141,15 @@ export type SubscribeFrom = "start" | "end" | { readonly position: number } | { 
 export interface SubscribeOptions<Type extends string = string> {
   readonly from: SubscribeFrom;
   readonly filter?: EventFilter<Type>;
+  /** As for `readAll`. */
+  readonly gaps?: "pass-over";
   /** Ends the subscription quietly. */
   readonly signal?: AbortSignal;
+}
+
+/** The same, and to be told of gaps, as `readAll` tells of them. */
+export interface SubscribeWithGapsOptions<Type extends string = string> extends Omit<SubscribeOptions<Type>, "gaps"> {
+  readonly gaps: "report";
 }
 
 /** `open`: all is well. `stalled`: a commit waits longer than callers do. `fenced`, `failed`: open the store again. */
@@ -171,6 +212,9 @@ export interface EventLog<Definitions extends EventDefinitions = never>
    * All events from a place on, and then each new one once it is durable, without a seam, until the signal is aborted, the
    * loop is left or the store is closed. A slow consumer holds up nobody: it is fed from the log. Throws as `readStream`.
    */
+  subscribe(
+    options: SubscribeWithGapsOptions<EventTypeOf<Definitions>>,
+  ): AsyncIterableIterator<RecordedEventOf<Definitions> | LogGap>;
   subscribe(options: SubscribeOptions<EventTypeOf<Definitions>>): AsyncIterableIterator<RecordedEventOf<Definitions>>;
   /**
    * Calls `handler` for each new durable event that matches, in order, from now on; the answer stops it. What the handler

@@ -88,8 +88,10 @@ export interface StoreCore {
   storedEvents(from: number, to: number, filter: CheckedFilter): AsyncIterable<readonly StoredEvent[]>;
   /** Those of one stream, as far as it has them. Throws `stream-deleted`. */
   storedStream(streamName: string, from: number, to: number): AsyncIterable<readonly StoredEvent[]>;
-  /** Lets go of events in memory that are dropped from the log. */
-  forget(positions: Iterable<number>): void;
+  /** Lets go of events in memory that are dropped from the log, and tells those who keep some of their own. */
+  forget(positions: readonly number[]): void;
+  /** Calls `hook` with the positions whose events are dropped, once that is durable. */
+  onForget(hook: (positions: ReadonlySet<number>) => void): void;
   /** The rules of retention as they hold. */
   readonly rules: RetentionRules;
   /** The objects beside the store. */

@@ -13,9 +13,11 @@ import type { RecordedEvent } from "../vocabulary/event.ts";
 import { type CheckedFilter, checkFilter } from "../vocabulary/filter.ts";
 import { categoryOf, checkName } from "../vocabulary/names.ts";
 import type { ArchiveReader } from "./archive-reader.ts";
-import { checkBackwards, checkInteger, checkOptions, checkSignal } from "./arguments.ts";
+import { checkBackwards, checkGaps, checkInteger, checkOptions, checkSignal } from "./arguments.ts";
 import { deletedError } from "./deleted-streams.ts";
-import type { EventReader, StreamDeletion, StreamInfo } from "./event-store.ts";
+import { DroppedEvents } from "./dropped-events.ts";
+import type { EventReader, LogGap, StreamDeletion, StreamInfo } from "./event-store.ts";
+import { type ReadRange, withGaps } from "./gaps.ts";
 import { IndexReader } from "./index-reader.ts";
 import { LogReader } from "./log-reader.ts";
 import type { RecentLog } from "./recent-log.ts";
@@ -44,6 +46,8 @@ type StoredLists = AsyncIterable<readonly StoredEvent[]>;
 
 export class StoreReader {
   readonly index: IndexReader;
+  /** What was dropped of the log. */
+  readonly dropped: DroppedEvents;
   readonly #log: LogReader;
   readonly #streams: StreamReader;
   readonly #options: StoreReaderOptions;
@@ -51,6 +55,7 @@ export class StoreReader {
   constructor(options: StoreReaderOptions) {
     this.#options = options;
     this.index = new IndexReader(options.kv);
+    this.dropped = new DroppedEvents(options.kv);
     this.#log = new LogReader(options.kv);
     this.#streams = new StreamReader(options.kv, options.archive);
   }
@@ -127,19 +132,32 @@ export class StoreReader {
     return this.#recorded(lists, undefined, count, signal);
   }
 
+  /** Typed as events alone; where gaps are asked for they are among them. */
   #readAll(options: unknown, limit: () => Promise<number>): AsyncGenerator<RecordedEvent> {
-    const given = checkOptions(options, ["fromPosition", "direction", "limit", "filter", "signal"]);
+    const given = checkOptions(options, ["fromPosition", "direction", "limit", "filter", "gaps", "signal"]);
     const fromPosition = checkInteger(given.fromPosition, "fromPosition", 1);
     const backwards = checkBackwards(given.direction);
     const count = checkInteger(given.limit, "limit", 1);
     const filter = checkFilter(given.filter);
+    const gaps = checkGaps(given.gaps);
     const signal = checkSignal(given.signal);
-    const lists = async function* (this: StoreReader): StoredLists {
-      const last = await limit();
-      if (backwards) yield* this.#stored(1, Math.min(fromPosition ?? last, last), filter, true, count);
-      else yield* this.#stored(fromPosition ?? 1, last, filter, false, count);
-    }.call(this);
-    return this.#recorded(lists, filter, count, signal);
+    const rangeTo = (last: number): ReadRange => {
+      if (backwards) return { from: 1, to: Math.min(fromPosition ?? last, last), backwards, count };
+      return { from: fromPosition ?? 1, to: last, backwards, count };
+    };
+    const listsIn = ({ from, to }: ReadRange): StoredLists => this.#stored(from, to, filter, backwards, count);
+    if (!gaps) {
+      const lists = async function* (): StoredLists {
+        yield* listsIn(rangeTo(await limit()));
+      };
+      return this.#recorded(lists(), filter, count, signal);
+    }
+    const told = async function* (this: StoreReader): AsyncGenerator<RecordedEvent | LogGap> {
+      signal?.throwIfAborted();
+      const range = rangeTo(await limit());
+      yield* withGaps(this.#recorded(listsIn(range), filter, count, signal), this.dropped, range);
+    };
+    return told.call(this) as AsyncGenerator<RecordedEvent>;
   }
 
   #stored(from: number, to: number, filter: CheckedFilter, backwards: boolean, count: number | undefined): StoredLists {

@@ -125,6 +125,7 @@ export function buildCore(parts: CoreParts): StoreCore {
     return { record, replayed, events };
   };
   const afterCommit: Parameters<StoreCore["addAfterCommit"]>[0][] = [];
+  const forgetHooks: Parameters<StoreCore["onForget"]>[0][] = [];
   const keeper = new HeaderKeeper(parts.header, submit);
   let maintained: Promise<unknown> = Promise.resolve();
   return {
@@ -159,7 +160,14 @@ export function buildCore(parts: CoreParts): StoreCore {
     positionAt: (timeMs) => reader.positionAt(timeMs),
     storedEvents: (from, to, filter) => reader.stored(from, to, filter),
     storedStream: (streamName, from, to) => reader.storedStream(streamName, from, to),
-    forget: (positions) => parts.recent.drop(positions),
+    forget: (positions) => {
+      parts.recent.drop(positions);
+      const gone = new Set(positions);
+      for (const hook of forgetHooks) hook(gone);
+    },
+    onForget: (hook) => {
+      forgetHooks.push(hook);
+    },
     rules: parts.rules,
     objects: parts.objects,
     assertOpen: parts.assertUsable,
