@@ -82,12 +82,11 @@ export class RetentionStep implements LifecycleStep {
 
   /** Retention by count is judged with each append; here the streams that it has taken from come into the list. */
   async streams(streams: readonly TouchedStream[], pass: LifecyclePass): Promise<void> {
-    const names = streams.map(({ streamName }) => streamName);
-    const counted = names.filter((name) => this.#core.rules.ruleFor(name)?.maxCount !== undefined);
-    if (counted.length === 0) return;
+    // A rule that took something may be gone by now, so it is the heads that are asked.
+    if (!this.#core.usesFamily("retention")) return;
     const nowMs = this.#core.clock.now();
     const rows: KvOperation[] = [];
-    for (const { streamName, head, extension } of await this.#headsOf(counted.map(dueOf))) {
+    for (const { streamName, head, extension } of await this.#headsOf(streams.map(dueOf))) {
       const pending = head.truncatedBefore - (extension.droppedBefore ?? 1);
       if (pending <= 0) continue;
       const later = Math.ceil((nowMs + putOffMs) / putOffMs) * putOffMs;
@@ -242,7 +241,7 @@ export class RetentionStep implements LifecycleStep {
   }
 }
 
-const dueOf = (streamName: string): Due => ({ streamName, keys: [] });
+const dueOf = ({ streamName }: TouchedStream): Due => ({ streamName, keys: [] });
 
 function duesOf(byStream: ReadonlyMap<string, readonly Uint8Array[]>): readonly Due[] {
   return [...byStream].map(([streamName, keys]) => ({ streamName, keys }));

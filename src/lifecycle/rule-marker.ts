@@ -149,14 +149,17 @@ async function examineCategory(pass: LifecyclePass, { name: category }: NamedRul
   await save(cutoff);
 }
 
-/** Marks streams, with the rows that say so; a stream that has gone further by then is left alone. */
+/**
+ * Marks streams, with the rows that say so; a stream that has gone further by then is left alone. A deleted one that may come
+ * back is not: what it is to be without then, it loses now.
+ */
 async function commitMarks(pass: LifecyclePass, marks: readonly Mark[], rows: readonly KvOperation[]): Promise<void> {
   const nowMs = pass.core.clock.now();
   const heads = marks.map(
     ({ streamName, before, reason }): HeadChange => ({
       streamName,
       change: ({ version, truncatedBefore, extension }) => {
-        if (version === 0 || extension.tombstone !== undefined || truncatedBefore >= before) return undefined;
+        if (version === 0 || extension.tombstone?.purged === true || truncatedBefore >= before) return undefined;
         return { truncatedBefore: before, extension: { ...extension, reason } };
       },
     }),

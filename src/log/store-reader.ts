@@ -240,7 +240,7 @@ export class StoreReader {
       ...(archive === undefined ? {} : { archivedBefore: archive.before }),
       ...(tombstone === undefined ? {} : { deleted: deletionOf(tombstone) }),
     };
-    if (head.lastPosition <= position || tombstone !== undefined) {
+    if (head.lastPosition <= position || tombstone?.purged === true) {
       const { version, lastPosition, lastRecordedAtMs } = head;
       return { ...common, version, lastPosition, lastRecordedAt: new Date(lastRecordedAtMs) };
     }
