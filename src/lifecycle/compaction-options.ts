@@ -4,13 +4,13 @@ import { InvalidArgumentError, printable } from "../errors.ts";
 import { checkInteger, checkOptions } from "../log/arguments.ts";
 
 const everyEventsDefault = 4_096;
-const everyEventsMin = 256;
+const everyEventsMin = 1;
 const shareDefault = 0.25;
 const shareMin = 0.01;
 
 /** How the compactor works in the background. */
 export interface CompactionOptions {
-  /** It begins a pass when so many events were appended since the last one. Default: 4,096; at least 256. */
+  /** It begins a pass when so many events were appended since the last one. Default: 4,096. */
   readonly everyEvents?: number;
   /** The most of the writer's time that it takes: from 0.01 to 1. Default: 0.25. */
   readonly share?: number;

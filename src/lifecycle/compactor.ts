@@ -3,7 +3,7 @@
  * nothing but appends, so an idle store pays nothing for it. What it has come to is in the store: whoever opens it next goes on.
  */
 
-import { EventStoreError } from "../errors.ts";
+import { EventStoreError, StorageCorruptError, StoreClosedError } from "../errors.ts";
 import { checkOptions, checkSignal } from "../log/arguments.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import type { ProcessorInfo } from "../processors/face.ts";
@@ -50,8 +50,10 @@ export class Compactor {
   #loading: Promise<CompactionProgress> | undefined;
   #turn: Promise<unknown> = Promise.resolve();
   #inBackground = false;
-  /** Passes that somebody waits for. */
+  /** How many wait for a turn before the background may go on. */
   #asked = 0;
+  /** The store is of no use any more. */
+  #stopped = false;
   #counts: CompactionCounts = noCounts;
   #lastProgressAt: Date | undefined;
   #failure: Failure | undefined;
@@ -88,35 +90,27 @@ export class Compactor {
     signal?.throwIfAborted();
     this.#core.assertOpen();
     const either = signal === undefined ? this.#closed.signal : AbortSignal.any([signal, this.#closed.signal]);
-    this.#asked += 1;
-    this.#interrupt.abort();
     try {
-      return await this.#inTurn(() => this.#pass(true, either));
+      return await this.#beforeBackground(() => this.#pass(true, either));
     } catch (error) {
-      // Closing is the store's word, not the caller's signal.
-      if (this.#closed.signal.aborted && signal?.aborted !== true) this.#core.assertOpen();
+      if (this.#closed.signal.aborted && signal?.aborted !== true) throw new StoreClosedError();
       throw error;
-    } finally {
-      this.#asked -= 1;
-      this.#look();
     }
   }
 
   /** Has it rest or go on, also across restarts. */
   async setPaused(paused: boolean): Promise<void> {
     this.#core.assertOpen();
-    this.#interrupt.abort();
-    await this.#inTurn(async () => {
+    await this.#beforeBackground(async () => {
       const progress = await this.#load();
+      clearTimeout(this.#retryTimer);
+      this.#retryTimer = undefined;
       if (progress.paused === paused) return;
       const next = { ...progress, paused };
       await this.#core.useFamilies(["compaction"]);
       await this.#core.submit({ rows: [progressRow(next)] });
       this.#progress = next;
     });
-    clearTimeout(this.#retryTimer);
-    this.#retryTimer = undefined;
-    this.#look();
   }
 
   info(): ProcessorInfo {
@@ -155,6 +149,18 @@ export class Compactor {
     return this.#loading;
   }
 
+  /** Has the background make way, for as long as `work` takes. */
+  async #beforeBackground<T>(work: () => Promise<T>): Promise<T> {
+    this.#asked += 1;
+    this.#interrupt.abort();
+    try {
+      return await this.#inTurn(work);
+    } finally {
+      this.#asked -= 1;
+      this.#look();
+    }
+  }
+
   async #inTurn<T>(work: () => Promise<T>): Promise<T> {
     const working = this.#turn.then(work);
     this.#turn = working.catch(() => {});
@@ -165,7 +171,7 @@ export class Compactor {
   #look(timeHasPassed = false): void {
     const progress = this.#progress;
     if (progress === undefined || progress.paused || this.#inBackground || this.#asked > 0) return;
-    if (this.#retryTimer !== undefined || this.#closed.signal.aborted || !this.#settings.background) return;
+    if (this.#retryTimer !== undefined || this.#stopped || !this.#settings.background) return;
     const behind = this.#core.lastPosition() - progress.streamsTo;
     if (behind < this.#settings.everyEvents && !(timeHasPassed && this.#isDue())) return;
     this.#inBackground = true;
@@ -199,10 +205,10 @@ export class Compactor {
     try {
       this.#core.assertOpen();
     } catch {
-      return;
+      this.#stopped = true;
     }
+    if (this.#stopped) return;
     if (!(error instanceof EventStoreError) || error.code !== "storage-unavailable") this.#core.warn(error);
-    if (this.#closed.signal.aborted) return;
     this.#retryTimer = setTimeout(
       () => {
         this.#retryTimer = undefined;
@@ -259,6 +265,8 @@ export class Compactor {
     const { logTo, streamsTo } = before;
     if (toPosition === 0) return;
     const walked = await mergeLog(pass, { mergedTo: logTo, streamsTo, toPosition });
+    if (walked.reached < Math.min(streamsTo + 1, toPosition))
+      throw new StorageCorruptError(`The log has a hole: nothing behind position ${walked.reached}`);
     await pass.flush();
     for (let from = 0; from < walked.touched.length; from += streamsAtOnce) {
       const streams = walked.touched.slice(from, from + streamsAtOnce);
@@ -277,6 +285,7 @@ export class Compactor {
   }
 
   async #close(): Promise<void> {
+    this.#stopped = true;
     this.#closed.abort();
     clearTimeout(this.#retryTimer);
     clearInterval(this.#dueTimer);
