@@ -46,15 +46,19 @@ export async function loadState(options: LoadOptions): Promise<LoadedState> {
   let { version, lastPosition: position } = stream;
   if (start.version < last) {
     const read = { fromVersion: start.version + 1, ...(signal === undefined ? {} : { signal }) };
+    let seen = start.version;
+    let whole = true;
     for await (const event of reader.readStream(streamName, read)) {
       if (event.version > toVersion) break;
+      whole &&= event.version <= seen + 1;
+      seen = event.version;
       state = evolveState(folding, state, event);
       // A stored event may be read as none at all, so that the last one seen does not tell the version.
       version = Math.max(version, event.version);
       position = Math.max(position, event.position);
     }
-    // Events that were truncated while they were read would be missing in the state.
-    if (await lostSome(options, stream, start.version)) return await loadState({ ...options, from: undefined });
+    // Events that are truncated while they are read would be missing in the state.
+    if (!whole && (await lostSome(options, stream, start.version))) return await loadState({ ...options, from: undefined });
   }
   version = Math.min(version, toVersion);
   return { state: freezeDeeply(state), version, position, folded: version - start.version };

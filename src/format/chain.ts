@@ -132,6 +132,22 @@ export function withChainEnd(extension: Uint8Array, end: ChainEnd): Buffer {
   return withExtension(extension, headTag, writer.finish());
 }
 
+/** A chain with more events, and the rows of the links that are stored along the way. */
+export function continueChain(
+  end: ChainEnd,
+  events: readonly StoredEvent[],
+): { readonly end: ChainEnd; readonly rows: readonly PageRow[] } {
+  const rows: PageRow[] = [];
+  const link = new ChainLink(end.link);
+  let { position } = end;
+  for (const event of events) {
+    link.add(event);
+    position = event.position;
+    if (position % linkEveryPositions === 0) rows.push(encodeChainLink(position, link.value()));
+  }
+  return { end: { ...end, position, link: link.value() }, rows };
+}
+
 export function encodeChainLink(position: number, link: Uint8Array): PageRow {
   const key = chainLinkKey(position);
   const writer = new ByteWriter(48);

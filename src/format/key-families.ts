@@ -178,6 +178,14 @@ export function streamPageSpan(streamName: string, fromVersion: number): KeySpan
   return { start: Buffer.concat([stream, orderedInteger(fromVersion)]), end: spanOf(stream).end };
 }
 
+/** The pages of all streams, sorted as their heads are. */
+export const everyStreamPage: KeySpan = { start: Buffer.of(tags.streamEvents), end: Buffer.of(tags.streamEvents + 1) };
+
+export function placeOfStreamPageKey(key: Uint8Array): { readonly streamName: string; readonly lastVersion: number } {
+  const reader = new OrderedReader(key, 1);
+  return { streamName: reader.string(), lastVersion: reader.integer() };
+}
+
 export function globalPageKey(lastPosition: number): Buffer {
   const key = Buffer.allocUnsafe(9);
   key[0] = tags.globalLog;

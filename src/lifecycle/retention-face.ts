@@ -14,17 +14,20 @@ export interface StreamChangeResult {
   readonly replayed: boolean;
 }
 
+/** What truncating a stream has come to. */
 export interface TruncateResult extends StreamChangeResult {
   /** Versions before this one are gone. */
   readonly truncatedBefore: number;
 }
 
+/** What deleting a stream has come to. */
 export interface DeleteResult extends StreamChangeResult {
   readonly deletedAt: Date;
   /** Until then `undeleteStream` takes it back; absent where the events are dropped already. */
   readonly undeletableUntil?: Date;
 }
 
+/** What archiving a stream has come to. */
 export interface ArchiveResult extends StreamChangeResult {
   /** Versions before this one are in the archive, as far as they are not gone. */
   readonly archivedBefore: number;
@@ -41,6 +44,7 @@ export interface LifecycleOptions {
   readonly metadata?: EventMetadata;
 }
 
+/** How far to truncate a stream. */
 export interface TruncateOptions extends LifecycleOptions {
   /** The first version to keep: from 1 to one behind the end of the stream. */
   readonly beforeVersion: number;
@@ -48,11 +52,13 @@ export interface TruncateOptions extends LifecycleOptions {
   readonly expectedVersion?: ExpectedVersion;
 }
 
+/** Which stream to delete: one that is as expected. */
 export interface DeleteOptions extends LifecycleOptions {
   /** Always given; `"any"` for no check. */
   readonly expectedVersion: Exclude<ExpectedVersion, "no-stream">;
 }
 
+/** How much of a stream to archive. */
 export interface ArchiveOptions extends LifecycleOptions {
   /** The first version to leave where it is. Default: all events are archived. */
   readonly beforeVersion?: number;

@@ -32,7 +32,9 @@ const counted = (number: number, bytes = 40) => ({
 });
 const fill = async (store: EventStore, name: string, count: number, bytes?: number): Promise<void> => {
   for (let number = 1; number <= count; number += 100) {
-    const some = Array.from({ length: Math.min(100, count - number + 1) }, (_, index) => counted(number + index, bytes));
+    const some = Array.from({ length: Math.min(100, count - number + 1) }, (_, index) =>
+      counted(number + index, bytes),
+    );
     await store.append(name, some, any);
   }
 };

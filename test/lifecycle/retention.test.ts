@@ -51,7 +51,11 @@ describe("Retention by count", () => {
     expect((await store.streamInfo("cart-1"))?.truncatedBefore).toBe(5);
     expect((await store.compact()).eventsDropped).toBe(2);
     // A stream that is longer than that within one append.
-    await store.append("cart-3", Array.from({ length: 40 }, () => counted()), any);
+    await store.append(
+      "cart-3",
+      Array.from({ length: 40 }, () => counted()),
+      any,
+    );
     expect(await versionsOf(store, "cart-3")).toEqual([38, 39, 40]);
     expect((await store.compact()).eventsDropped).toBe(37);
     expect(await versionsOf(store, "cart-3")).toEqual([38, 39, 40]);
@@ -199,7 +203,13 @@ describe("Where events were dropped", () => {
     const rest = ["8-8 deleted", "9", "10", "11-11 deleted", "12", "13", "14"];
     expect(await report({})).toEqual([...all, ...rest]);
     expect(await report({ direction: "backwards" })).toEqual([...all, ...rest].toReversed());
-    expect(await report({ fromPosition: 5, limit: 2 })).toEqual(["5-5 deleted", "6", "7-7 truncated", "8-8 deleted", "9"]);
+    expect(await report({ fromPosition: 5, limit: 2 })).toEqual([
+      "5-5 deleted",
+      "6",
+      "7-7 truncated",
+      "8-8 deleted",
+      "9",
+    ]);
     expect(await report({ filter: { categories: ["a"] } })).toEqual([
       ...["1-1 truncated", "2-2 deleted", "4-4 truncated", "5-5 deleted", "7-7 truncated", "8-8 deleted", "10"],
       "11-11 deleted",
@@ -217,7 +227,17 @@ describe("Where events were dropped", () => {
     ]);
     const reported = await take(store.subscribe({ from: "start", gaps: "report" }), 9);
     expect(reported.map(told)).toEqual([
-      ...["1-1 truncated", "2-2 deleted", "3", "4-4 truncated", "5-5 deleted", "6", "7-7 truncated", "8-8 deleted", "9"],
+      ...[
+        "1-1 truncated",
+        "2-2 deleted",
+        "3",
+        "4-4 truncated",
+        "5-5 deleted",
+        "6",
+        "7-7 truncated",
+        "8-8 deleted",
+        "9",
+      ],
     ]);
     const following = store.subscribe({ from: { after: 10 }, gaps: "report" });
     const items: string[] = [];
@@ -237,7 +257,11 @@ describe("Where events were dropped", () => {
       await store.append("a-1", [counted()], any);
       clock.advance(hour);
       for (let count = 0; count < 4; count += 1) {
-        await store.append("b-1", Array.from({ length: 1_000 }, () => counted()), any);
+        await store.append(
+          "b-1",
+          Array.from({ length: 1_000 }, () => counted()),
+          any,
+        );
       }
       clock.advance(hour);
       await store.append("a-1", [counted()], any);
