@@ -5,6 +5,7 @@ import { version } from "../../package.json";
 import { printable } from "../errors.ts";
 import { parseArguments } from "./arguments.ts";
 import type { Command } from "./command.ts";
+import { compactCommand } from "./compact.ts";
 import { costCommand } from "./cost.ts";
 import { exportCommand } from "./export.ts";
 import { type ExitCode, exitCodeOf, exitCodes, firstError, OutputClosed, sentenceOf, usageFailure } from "./failure.ts";
@@ -25,6 +26,7 @@ const commands: readonly Command[] = [
   statsCommand,
   writerCommand,
   costCommand,
+  compactCommand,
 ];
 
 function findCommand(name: string): Command {
