@@ -76,9 +76,7 @@ export type {
   DeleteOptions,
   DeleteResult,
   LifecycleOptions,
-  Retention,
   RetentionFace,
-  RetentionInfo,
   StreamChangeResult,
   TruncateOptions,
   TruncateResult,
@@ -232,6 +230,7 @@ export type { EventMetadata, NewEvent, RecordedEvent } from "./vocabulary/event.
 export type { ExpectedVersion } from "./vocabulary/expected-version.ts";
 export type { EventFilter, FilterClause } from "./vocabulary/filter.ts";
 export { categoryOf } from "./vocabulary/names.ts";
+export type { Retention, RetentionInfo } from "./vocabulary/retention.ts";
 export type {
   ProvenLog,
   VerifyBreak,

@@ -58,7 +58,8 @@ export async function loadState(options: LoadOptions): Promise<LoadedState> {
       position = Math.max(position, event.position);
     }
     // Events that are truncated while they are read would be missing in the state.
-    if (!whole && (await lostSome(options, stream, start.version))) return await loadState({ ...options, from: undefined });
+    if (!whole && (await lostSome(options, stream, start.version)))
+      return await loadState({ ...options, from: undefined });
   }
   version = Math.min(version, toVersion);
   return { state: freezeDeeply(state), version, position, folded: version - start.version };

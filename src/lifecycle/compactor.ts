@@ -270,8 +270,7 @@ export class Compactor {
     const isEmpty = walked.reached < Math.min(streamsTo + 1, toPosition);
     if (isEmpty) {
       const missing = await new DroppedEvents(this.#core.rows).firstMissing(streamsTo + 1, toPosition);
-      if (missing !== undefined)
-        throw new StorageCorruptError(`The log has a hole: no event at position ${missing}`);
+      if (missing !== undefined) throw new StorageCorruptError(`The log has a hole: no event at position ${missing}`);
     }
     const reached = isEmpty ? toPosition : walked.reached;
     await pass.flush();

@@ -2,6 +2,7 @@
 
 import type { EventMetadata } from "../vocabulary/event.ts";
 import type { ExpectedVersion } from "../vocabulary/expected-version.ts";
+import type { Retention, RetentionInfo } from "../vocabulary/retention.ts";
 
 /** What a change of a stream as a whole has come to. All of it is durable. */
 export interface StreamChangeResult {
@@ -68,22 +69,6 @@ export interface ArchiveOptions extends LifecycleOptions {
   readonly signal?: AbortSignal;
 }
 
-/** How long, and how many, events of a stream are kept; at least one of the two. */
-export interface Retention {
-  /** Events recorded longer ago are dropped. An integer from 1. */
-  readonly maxAgeMs?: number;
-  /** Only the newest so many of a stream are kept. An integer from 1. */
-  readonly maxCount?: number;
-}
-
-/** A rule as it holds. */
-export interface RetentionInfo extends Retention {
-  readonly scope: "category" | "stream";
-  /** Of the category, or of the stream. */
-  readonly name: string;
-  readonly setAt: Date;
-}
-
 /** The life of streams. Whatever is dropped is dropped in the background, by the compactor. */
 export interface RetentionFace {
   /**
@@ -116,5 +101,5 @@ export interface RetentionFace {
    */
   setRetention(categoryOrStream: string, retention: Retention | null, options?: LifecycleOptions): Promise<void>;
   /** The rules that hold: categories first, each sorted by name. */
-  retentions(): readonly RetentionInfo[];
+  retentions(): Promise<readonly RetentionInfo[]>;
 }

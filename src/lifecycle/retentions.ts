@@ -15,7 +15,7 @@ import type { StoreCore } from "../log/store-internals.ts";
 import { systemAppend } from "../log/system-events.ts";
 import type { EventMetadata } from "../vocabulary/event.ts";
 import { categoryOf } from "../vocabulary/names.ts";
-import type { RetentionInfo } from "./retention-face.ts";
+import type { RetentionInfo } from "../vocabulary/retention.ts";
 import { checkUserStream, dueStreamRow } from "./stream-lifecycle.ts";
 
 const told = { outcome: "not-applied" } as const;
@@ -47,8 +47,9 @@ export class Retentions {
     this.#onDue = onDue;
   }
 
-  list(): readonly RetentionInfo[] {
-    return this.#core.rules.list().map(({ setAtMs, ...rule }) => ({ ...rule, setAt: new Date(setAtMs) }));
+  async list(): Promise<readonly RetentionInfo[]> {
+    this.#core.assertOpen();
+    return this.#core.rules.infos();
   }
 
   async set(categoryOrStream: unknown, retention: unknown, options: unknown): Promise<void> {

@@ -8,6 +8,7 @@ import { decodeRetentionRule, type RetentionRule } from "../format/lifecycle-rec
 import type { StoreHeader } from "../format/records.ts";
 import type { KvReader } from "../kv/kv.ts";
 import { categoryOf } from "../vocabulary/names.ts";
+import type { RetentionInfo } from "../vocabulary/retention.ts";
 
 /** The most rules: all of them are in memory. */
 export const retentionRulesMax = 10_000;
@@ -63,6 +64,11 @@ export class RetentionRules {
         .map(([name, rule]) => ({ scope, name, ...rule }))
         .sort((one, other) => Buffer.compare(retentionRuleKey(scope, one.name), retentionRuleKey(scope, other.name))),
     );
+  }
+
+  /** The same for people. */
+  infos(): readonly RetentionInfo[] {
+    return this.list().map(({ setAtMs, ...rule }) => ({ ...rule, setAt: new Date(setAtMs) }));
   }
 
   /** The rule that holds for a stream. */

@@ -1,6 +1,8 @@
 /** Opens a read replica of a store and puts its parts together: the readers and subscriptions of a store, without a pipeline. */
 
 import { InvalidArgumentError, printable, StoreClosedError } from "../errors.ts";
+import { storeHeaderKey } from "../format/key-families.ts";
+import { decodeStoreHeader } from "../format/records.ts";
 import { provenLog } from "../history/verify.ts";
 import type { KeyValueReader, KvStatus } from "../kv/kv.ts";
 import { LazyObjects } from "../kv/lazy-objects.ts";
@@ -12,6 +14,7 @@ import { ArchiveReader } from "../log/archive-reader.ts";
 import { checkInteger, checkOptions } from "../log/arguments.ts";
 import type { EventStoreReader, ReaderHealth } from "../log/event-store-reader.ts";
 import { LogFollower } from "../log/log-follower.ts";
+import { RetentionRules } from "../log/retention-rules.ts";
 import { StoreReader } from "../log/store-reader.ts";
 import { StreamHeads } from "../log/stream-heads.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
@@ -165,6 +168,11 @@ function assemble(kv: KeyValueReader, follower: LogFollower, opening: Opening, o
       return bus.on(filter, handler);
     },
     asOf: (when) => reader.view<never>(frozenAt(when, reader, follower)),
+    retentions: async () => {
+      assertReadable();
+      const header = decodeStoreHeader((await kv.get(storeHeaderKey)) ?? new Uint8Array(0));
+      return (await RetentionRules.load(kv, header)).infos();
+    },
     waitForPosition: async (position, options) => {
       watch.look();
       await waitForPosition({ feed, lastPosition, isClosed }, position, options);

@@ -232,6 +232,9 @@ for (const kind of kinds) {
           { gap: true, fromPosition: 1, toPosition: 100, reason: "archived" },
           { gap: true, fromPosition: 121, toPosition: 150, reason: "truncated" },
         ]);
+        await store.setRetention("cart", { maxCount: 500 });
+        await until(async () => (await reader.retentions()).length > 0);
+        expect(await reader.retentions()).toEqual(await store.retentions());
         await store.deleteStream("cart-2", { expectedVersion: 41 });
         await until(async () => (await reader.streamInfo("cart-2"))?.deleted !== undefined);
         expect(await errorOf(read(reader, "cart-2"))).toMatchObject({ code: "stream-deleted" });

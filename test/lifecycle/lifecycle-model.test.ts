@@ -192,11 +192,7 @@ async function versionsOf(
 }
 
 /** `often`: everything is compared behind each command, and not only behind passes and openings. */
-async function live(
-  openKv: () => Promise<KeyValueStore>,
-  commands: readonly Command[],
-  often: boolean,
-): Promise<void> {
+async function live(openKv: () => Promise<KeyValueStore>, commands: readonly Command[], often: boolean): Promise<void> {
   const life = new Life(openKv);
   for (const one of commands) {
     await life.run(one);

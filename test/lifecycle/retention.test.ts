@@ -129,7 +129,7 @@ describe("Retention by age", () => {
     await store.setRetention("cart-1", null);
     expect((await store.compact()).eventsDropped).toBe(1);
     expect(await versionsOf(store, "cart-1")).toEqual([]);
-    expect(store.retentions().map(({ name }) => name)).toEqual(["cart"]);
+    expect((await store.retentions()).map(({ name }) => name)).toEqual(["cart"]);
   });
 });
 
@@ -139,14 +139,14 @@ describe("Rules", () => {
     const clock = testClock(start);
     {
       await using store = await openEventStoreOn(openMemoryKv(storage), { clock });
-      expect(store.retentions()).toEqual([]);
+      expect(await store.retentions()).toEqual([]);
       await store.setRetention("order", { maxAgeMs: hour });
       await store.setRetention("cart-7", { maxCount: 5 });
       await store.setRetention("cart", { maxAgeMs: hour, maxCount: 2 });
       await store.setRetention("cart", { maxAgeMs: hour, maxCount: 2 });
     }
     await using store = await openEventStoreOn(openMemoryKv(storage), { clock });
-    expect(store.retentions()).toEqual([
+    expect(await store.retentions()).toEqual([
       { scope: "category", name: "cart", maxAgeMs: hour, maxCount: 2, setAt: start },
       { scope: "category", name: "order", maxAgeMs: hour, setAt: start },
       { scope: "stream", name: "cart-7", maxCount: 5, setAt: start },
@@ -178,7 +178,7 @@ describe("Rules", () => {
       expect(await errorOf(store.setRetention(name as string, { maxCount: 1 }))).toBeInstanceOf(InvalidArgumentError);
     }
     expect(await store.lastPosition()).toBe(0);
-    expect(store.retentions()).toEqual([]);
+    expect(await store.retentions()).toEqual([]);
   });
 });
 
