@@ -45,6 +45,8 @@ export {
   StorageUnavailableError,
   StoreClosedError,
   StoreNotFoundError,
+  StreamDeletedError,
+  StreamTruncatedError,
   UnreadableEventError,
   type WriteOutcome,
   WriterActiveError,
@@ -93,6 +95,17 @@ export type { CompactionReport } from "./lifecycle/compactor.ts";
 export type { CompactOptions, LifecycleFace } from "./lifecycle/face.ts";
 export type { CompactionCounts } from "./lifecycle/lifecycle-step.ts";
 export type {
+  ArchiveOptions,
+  ArchiveResult,
+  DeleteOptions,
+  DeleteResult,
+  LifecycleOptions,
+  RetentionFace,
+  StreamChangeResult,
+  TruncateOptions,
+  TruncateResult,
+} from "./lifecycle/retention-face.ts";
+export type {
   AppendOptions,
   AppendResult,
   CommitRequest,
@@ -102,19 +115,25 @@ export type {
   StreamCheck,
 } from "./log/commit.ts";
 export type { CommitStats } from "./log/commit-pipeline.ts";
-export type {
-  EventLog,
-  EventReader,
-  LeaseHealth,
-  ListStreamsOptions,
-  ReadAllOptions,
-  ReadDirection,
-  ReadStreamOptions,
-  StoreHealth,
-  StoreStats,
-  StreamInfo,
-  SubscribeFrom,
-  SubscribeOptions,
+export {
+  type EventLog,
+  type EventReader,
+  type GapReason,
+  isLogGap,
+  type LeaseHealth,
+  type ListStreamsOptions,
+  type LogGap,
+  type ReadAllOptions,
+  type ReadAllWithGapsOptions,
+  type ReadDirection,
+  type ReadStreamOptions,
+  type StoreHealth,
+  type StoreStats,
+  type StreamDeletion,
+  type StreamInfo,
+  type SubscribeFrom,
+  type SubscribeOptions,
+  type SubscribeWithGapsOptions,
 } from "./log/event-store.ts";
 export type { EventLogReader, ReaderHealth, ReaderStats, WaitOptions } from "./log/event-store-reader.ts";
 // Partitions
@@ -237,6 +256,7 @@ export type { ExpectedVersion } from "./vocabulary/expected-version.ts";
 export type { EventFilter, FilterClause } from "./vocabulary/filter.ts";
 export type { AsOf, Moment } from "./vocabulary/moment.ts";
 export { categoryOf } from "./vocabulary/names.ts";
+export type { Retention, RetentionInfo } from "./vocabulary/retention.ts";
 export type {
   ProvenLog,
   VerifyBreak,

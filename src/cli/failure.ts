@@ -63,8 +63,10 @@ function exitCodeOfStore(code: EventStoreErrorCode): ExitCode {
     case "invalid-document":
       return exitCodes.badInput;
     case "store-not-found":
+    case "stream-deleted":
       return exitCodes.notFound;
     case "conflict":
+    case "stream-truncated":
     case "unreadable-event":
     case "store-closed":
     case "writer-fenced":

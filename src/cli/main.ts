@@ -3,12 +3,14 @@
 
 import { version } from "../../package.json";
 import { printable } from "../errors.ts";
+import { archiveCommand } from "./archive.ts";
 import { parseArguments } from "./arguments.ts";
 import { backupCommand, restoreCommand } from "./backup.ts";
 import { blameCommand } from "./blame.ts";
 import type { Command } from "./command.ts";
 import { compactCommand } from "./compact.ts";
 import { costCommand } from "./cost.ts";
+import { deleteCommand } from "./delete.ts";
 import { diffCommand } from "./diff.ts";
 import { exportCommand } from "./export.ts";
 import { type ExitCode, exitCodeOf, exitCodes, firstError, OutputClosed, sentenceOf, usageFailure } from "./failure.ts";
@@ -18,9 +20,12 @@ import { logCommand } from "./log.ts";
 import { nearest } from "./nearest.ts";
 import { standardOutput } from "./output.ts";
 import { readCommand } from "./read.ts";
+import { retentionCommand } from "./retention.ts";
 import { statsCommand } from "./stats.ts";
 import { streamsCommand } from "./streams.ts";
 import { traceCommand } from "./trace.ts";
+import { truncateCommand } from "./truncate.ts";
+import { undeleteCommand } from "./undelete.ts";
 import { verifyCommand } from "./verify.ts";
 import { writerCommand } from "./writer.ts";
 
@@ -40,6 +45,11 @@ const commands: readonly Command[] = [
   writerCommand,
   costCommand,
   compactCommand,
+  retentionCommand,
+  truncateCommand,
+  deleteCommand,
+  undeleteCommand,
+  archiveCommand,
 ];
 
 function findCommand(name: string): Command {

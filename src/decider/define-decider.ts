@@ -108,6 +108,12 @@ export interface DeciderOptions<State, Definitions extends EventDefinitions, Com
   readonly evolve: Evolve<NoInfer<State>, Definitions>;
   readonly decide: Decide<NoInfer<State>, Definitions, Commands>;
   readonly snapshots?: SnapshotPolicy<NoInfer<State>>;
+  /**
+   * What to make of a stream whose first events are gone while no snapshot covers them. `"refuse"`: it has no state, and
+   * whoever asks is told `stream-truncated`. `"fold"`: the events that are left say all, as where a stream begins anew with a
+   * summary; folding begins with `initialState`. Default: `"refuse"`.
+   */
+  readonly truncated?: "refuse" | "fold";
   /** How long a promise of `decide` may take. Default: 10,000 ms. One that never returns at all cannot be helped. */
   readonly decideTimeoutMs?: number;
 }
@@ -125,10 +131,20 @@ export interface Decider<
   readonly evolve: Evolve<State, Definitions>;
   readonly decide: Decide<State, Definitions, Commands>;
   readonly snapshots: SnapshotPolicy<State> | undefined;
+  readonly truncated: "refuse" | "fold";
   readonly decideTimeoutMs: number;
 }
 
-const optionNames = ["events", "commands", "initialState", "evolve", "decide", "snapshots", "decideTimeoutMs"];
+const optionNames = [
+  "events",
+  "commands",
+  "initialState",
+  "evolve",
+  "decide",
+  "snapshots",
+  "truncated",
+  "decideTimeoutMs",
+];
 const made = new WeakSet<object>();
 /** What is defined under a name, the newest last: commands that were kept say only the name of who decides them. */
 const byName = new Map<string, readonly WeakRef<object>[]>();
@@ -151,11 +167,14 @@ export function defineDecider<State, Definitions extends EventDefinitions, Comma
   if (typeof options.initialState !== "function")
     throw new InvalidArgumentError("initialState", `must be a function, not ${printable(options.initialState)}`);
   checkSnapshots(options.snapshots);
+  const { truncated = "refuse" } = options;
+  if (truncated !== "refuse" && truncated !== "fold")
+    throw new InvalidArgumentError("truncated", `must be "refuse" or "fold", not ${printable(truncated)}`);
   const decideTimeoutMs = checkInteger(options.decideTimeoutMs, "decideTimeoutMs", 1) ?? decideTimeoutMsDefault;
   if (decideTimeoutMs > millisecondsMax)
     throw new InvalidArgumentError("decideTimeoutMs", `must be at most ${millisecondsMax}, not ${decideTimeoutMs}`);
   const { events, commands, initialState, evolve, decide, snapshots } = options;
-  const decider = { name, events, commands, initialState, evolve, decide, snapshots, decideTimeoutMs };
+  const decider = { name, events, commands, initialState, evolve, decide, snapshots, truncated, decideTimeoutMs };
   made.add(decider);
   const others = (byName.get(name) ?? []).filter((known) => known.deref() !== undefined);
   byName.set(name, [...others, new WeakRef(decider)]);

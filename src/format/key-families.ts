@@ -27,10 +27,13 @@
  * | 77  | outbox           | process manager, number      | a command or an append that is not carried out yet           |
  * | 78  | processor settings | processor                  | paused, which generation serves, which is being built        |
  * | 79  | compaction       | name                         | up to where the log is compacted, and what is remembered of it |
+ * | 7a  | retention        | kind; scope, name / time, stream / category | rules, streams with events to drop, how far rules have got |
+ * | 7b  | archives         | stream, last version         | an object of the archive: what is in it, and its checksum    |
  * | 7d  | backup           | -                            | what this copy of another store is, and whether it is whole  |
  *
- * Families from 70 on belong to the layers above the log; keys of 71 to 78 are made in processor-keys.ts.
- * Free for later families: 12-1f, 21-2f, 33-3f, 41-4f, 51-5f, 62-6f, 7a-7c, 7e-fe.
+ * Families from 70 on belong to the layers above the log; keys of 71 to 78 are made in processor-keys.ts,
+ * those of 7a and 7b in lifecycle-keys.ts.
+ * Free for later families: 12-1f, 21-2f, 33-3f, 41-4f, 51-5f, 62-6f, 7c, 7e-fe.
  */
 
 import {
@@ -70,6 +73,8 @@ export const upperTags = {
   outbox: 0x77,
   processorSettings: 0x78,
   compaction: 0x79,
+  retention: 0x7a,
+  archives: 0x7b,
   backup: 0x7d,
 } as const;
 

@@ -5,6 +5,7 @@
 
 import { EventStoreError, StorageCorruptError, StoreClosedError } from "../errors.ts";
 import { checkOptions, checkSignal } from "../log/arguments.ts";
+import { DroppedEvents } from "../log/dropped-events.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import type { ProcessorInfo } from "../processors/face.ts";
 import type { CompactionSettings } from "./compaction-options.ts";
@@ -265,8 +266,13 @@ export class Compactor {
     const { logTo, streamsTo } = before;
     if (toPosition === 0) return;
     const walked = await mergeLog(pass, { mergedTo: logTo, streamsTo, toPosition });
-    if (walked.reached < Math.min(streamsTo + 1, toPosition))
-      throw new StorageCorruptError(`The log has a hole: nothing behind position ${walked.reached}`);
+    // Nothing at all behind what was looked after: then all of it was dropped.
+    const isEmpty = walked.reached < Math.min(streamsTo + 1, toPosition);
+    if (isEmpty) {
+      const missing = await new DroppedEvents(this.#core.rows).firstMissing(streamsTo + 1, toPosition);
+      if (missing !== undefined) throw new StorageCorruptError(`The log has a hole: no event at position ${missing}`);
+    }
+    const reached = isEmpty ? toPosition : walked.reached;
     await pass.flush();
     for (let from = 0; from < walked.touched.length; from += streamsAtOnce) {
       const streams = walked.touched.slice(from, from + streamsAtOnce);
@@ -277,7 +283,7 @@ export class Compactor {
       await mergeStreams(pass, streams);
       await pass.flush();
     }
-    const after = { ...before, logTo: walked.mergedTo, streamsTo: Math.max(streamsTo, walked.reached) };
+    const after = { ...before, logTo: walked.mergedTo, streamsTo: Math.max(streamsTo, reached) };
     if (after.logTo === logTo && after.streamsTo === streamsTo) return;
     await this.#core.useFamilies(["compaction"]);
     await pass.flush([progressRow(after)]);

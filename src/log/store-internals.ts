@@ -8,6 +8,7 @@ import type { StoredEvent } from "../format/envelope.ts";
 import type { LaterFamily, UpperFamily } from "../format/key-families.ts";
 import type { CommitRecord } from "../format/records.ts";
 import type { KvReader } from "../kv/kv.ts";
+import type { ObjectAccess } from "../kv/objects.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { IdSource } from "../runtime/ids.ts";
 import type { Random } from "../runtime/random.ts";
@@ -18,6 +19,7 @@ import type { CheckedFilter } from "../vocabulary/filter.ts";
 import type { CommitRequest } from "./commit.ts";
 import type { CommitExtras, GroupDecorator } from "./commit-extras.ts";
 import type { EventReader } from "./event-store.ts";
+import type { RetentionRules } from "./retention-rules.ts";
 
 /** A commit with what the layers above may add. `appends` may be left out: such a commit takes no position. */
 export interface CoreCommit<Definitions extends EventDefinitions = never>
@@ -52,6 +54,8 @@ export interface StoreCore {
    * hands off. To be awaited before the first row; costs one commit, the first time ever.
    */
   useFamilies(families: readonly (UpperFamily | LaterFamily)[]): Promise<void>;
+  /** Whether the header says that there are rows of the family. */
+  usesFamily(family: UpperFamily | LaterFamily): boolean;
   /** The first result under an idempotency key, if it is remembered. */
   findByKey(idempotencyKey: string): Promise<CommitRecord | undefined>;
   /** Adds rows to every group from now on. To be called while the store opens. */
@@ -80,6 +84,20 @@ export interface StoreCore {
   grown(position: number, signal?: AbortSignal): Promise<void>;
   /** The position of the last durable event. */
   lastPosition(): number;
+  /** The last position before the first event that was recorded later; the last of all where none was. */
+  positionAt(timeMs: number): Promise<number>;
+  /** Events as they are stored, from position `from` to `to`, that match by the names they were stored with. */
+  storedEvents(from: number, to: number, filter: CheckedFilter): AsyncIterable<readonly StoredEvent[]>;
+  /** Those of one stream, as far as it has them. Throws `stream-deleted`. */
+  storedStream(streamName: string, from: number, to: number): AsyncIterable<readonly StoredEvent[]>;
+  /** Lets go of events in memory that are dropped from the log, and tells those who keep some of their own. */
+  forget(positions: readonly number[]): void;
+  /** Calls `hook` with the positions whose events are dropped, once that is durable. */
+  onForget(hook: (positions: ReadonlySet<number>) => void): void;
+  /** The rules of retention as they hold. */
+  readonly rules: RetentionRules;
+  /** The objects beside the store. */
+  objects(): Promise<ObjectAccess>;
   /** Throws where the store is closed, fenced or has failed. */
   assertOpen(): void;
   readonly registry: EventRegistry;

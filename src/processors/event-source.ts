@@ -67,6 +67,7 @@ export class EventSource {
     this.#core = core;
     this.#onHead = onHead;
     this.#head = core.lastPosition();
+    core.onForget((positions) => this.#forget(positions));
   }
 
   /** The position up to which the feed has come. */
@@ -196,6 +197,15 @@ export class EventSource {
       for (const waiting of [...this.#waiting.values()]) this.#release(waiting, undefined);
       return true;
     }
+  }
+
+  /** Events that are dropped from the log are not handed out from memory either. */
+  #forget(positions: ReadonlySet<number>): void {
+    this.#pieces.clear();
+    this.#newest = this.#newest.map((piece) => {
+      const entries = piece.entries.filter(({ stored }) => !positions.has(stored.position));
+      return entries.length === piece.entries.length ? piece : { ...piece, entries };
+    });
   }
 
   #announce(piece: Piece): void {

@@ -21,7 +21,7 @@ import {
 import type { IdSource } from "../runtime/ids.ts";
 import type { EventMetadata, NewEvent, RecordedEvent } from "../vocabulary/event.ts";
 import { type CheckedFilter, type FilterClause, matches } from "../vocabulary/filter.ts";
-import { categoryOf, checkName, nameProblem } from "../vocabulary/names.ts";
+import { categoryOf, checkName, isReserved, nameProblem } from "../vocabulary/names.ts";
 import { type EventDefinition, type EventDefinitions, partsOf, type UpcastContext } from "./define-events.ts";
 
 /** The most tags an event may have, derived and given ones together. */
@@ -160,7 +160,7 @@ export class EventRegistry {
   }
 
   #typeFor(streamName: string, event: NewEvent, argument: string): RegisteredType | undefined {
-    if (this.#categories.size === 0) return undefined;
+    if (this.#categories.size === 0 || isReserved(event.type)) return undefined;
     const category = categoryOf(streamName);
     const types = this.#categories.get(category);
     if (types === undefined) {

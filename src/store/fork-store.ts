@@ -5,6 +5,7 @@ import { openStoreSource } from "../backup/copy-source.ts";
 import { copyStore } from "../backup/copy-store.ts";
 import { type CopyTarget, openTarget } from "../backup/copy-target.ts";
 import type { KeyValueStore } from "../kv/kv.ts";
+import { LazyObjects } from "../kv/lazy-objects.ts";
 import { createMemoryStorage, openMemoryKv } from "../kv/memory-kv.ts";
 import { parseStoreUrl, type S3Options, type StoreLocation } from "../kv/object-store.ts";
 import { openObjects } from "../kv/objects.ts";
@@ -17,20 +18,25 @@ import type { Lease } from "./lease.ts";
 import { checkS3Options, checkTakeover, type Settings } from "./open-options.ts";
 import { takeLease } from "./take-lease.ts";
 
-/** Where a store was opened. */
-export interface StorePlace {
+/** Where the fork is to be. */
+interface StorePlace {
   readonly location: StoreLocation;
   readonly s3: S3Options;
 }
 
-/** Opens a store on a byte store that is open; closes that where it fails. */
-export type OpenFork = (kv: KeyValueStore, settings: Settings, place: StorePlace, lease?: Lease) => Promise<EventStore>;
+/** Opens a store on a byte store that is open, with the objects beside it; closes both where it fails. */
+export type OpenFork = (
+  kv: KeyValueStore,
+  settings: Settings,
+  objects: LazyObjects,
+  opened: { readonly lease?: Lease },
+) => Promise<EventStore>;
 
 export interface ForkedStore {
   readonly kv: KeyValueStore;
   readonly settings: Settings;
-  /** Nothing for a store that was opened on a byte store as it is: that has no objects beside it. */
-  readonly place: StorePlace | undefined;
+  /** Those beside the store. */
+  readonly objects: LazyObjects;
   readonly open: OpenFork;
 }
 
@@ -43,13 +49,20 @@ export async function forkStore(forked: ForkedStore, url: unknown, options: unkn
   const processing = Object.fromEntries(processingOptionNames.map((name) => [name, given[name]])) as ProcessingOptions;
   const settings: Settings = { ...forked.settings, onFenced: undefined, processing };
   const memory = createMemoryStorage();
-  await copyTo(forked, place, () => openMemoryKv(memory), checkSignal(given.signal));
+  // Those in memory are there only as long as somebody holds them.
+  const objects = new LazyObjects(() => openObjects(location, place.s3));
+  try {
+    await copyTo(forked, place, objects, () => openMemoryKv(memory), checkSignal(given.signal));
+  } catch (error) {
+    await objects.close();
+    throw error;
+  }
   const { clock } = settings;
-  if (location.kind === "memory") return await forked.open(openMemoryKv(memory), settings, place);
+  if (location.kind === "memory") return await forked.open(openMemoryKv(memory), settings, objects, {});
   const lease = await takeLease({ location, s3: place.s3, takeover: checkTakeover({}, location), clock });
   try {
     const kv = await openSlateKv({ location, s3: place.s3, clock });
-    return await forked.open(kv, settings, place, lease);
+    return await forked.open(kv, settings, objects, { lease });
   } catch (error) {
     await lease.abandon();
     throw error;
@@ -57,31 +70,26 @@ export async function forkStore(forked: ForkedStore, url: unknown, options: unkn
 }
 
 async function copyTo(
-  { kv, settings, place: from }: ForkedStore,
+  { kv, settings, objects }: ForkedStore,
   { location, s3 }: StorePlace,
+  targetObjects: LazyObjects,
   openMemory: () => KeyValueStore,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const { clock } = settings;
-  const source = from ?? { location: parseStoreUrl("memory:"), s3: {} };
-  const objects = await openObjects(source.location, source.s3);
-  const targetObjects = await openObjects(location, s3);
   const open = async (sourceStoreId: string): Promise<CopyTarget> =>
     location.kind === "memory"
       ? { kv: openMemory(), resumes: false }
       : await openTarget({ location, s3, clock }, "fork", sourceStoreId);
-  try {
-    await copyStore({
-      ...{ source: openStoreSource(kv, objects), openTarget: open, targetObjects, clock, signal },
-      purpose: "fork",
-      // Not from the store's own source of ids, which a test may have made repeat.
-      storeId: systemIds.next(),
-      pausesProcessors: true,
-      objectPrefixes: [keysPrefix, archivesPrefix],
-      checkSource: () => {},
-      onProgress: () => {},
-    });
-  } finally {
-    await Promise.all([objects.close(), targetObjects.close()]);
-  }
+  await copyStore({
+    ...{ source: openStoreSource(kv, await objects.get()), openTarget: open, clock, signal },
+    targetObjects: await targetObjects.get(),
+    purpose: "fork",
+    // Not from the store's own source of ids, which a test may have made repeat.
+    storeId: systemIds.next(),
+    pausesProcessors: true,
+    objectPrefixes: [keysPrefix, archivesPrefix],
+    checkSource: () => {},
+    onProgress: () => {},
+  });
 }

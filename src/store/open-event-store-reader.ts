@@ -2,15 +2,21 @@
 
 import { SnapshotReader } from "../decider/snapshot-reader.ts";
 import { InvalidArgumentError, printable, StoreClosedError } from "../errors.ts";
+import { storeHeaderKey } from "../format/key-families.ts";
+import { decodeStoreHeader } from "../format/records.ts";
 import { type ErasedHistory, historyOf, loadThrough, viewOf } from "../history/histories.ts";
 import { provenLog } from "../history/verify.ts";
 import type { KeyValueReader, KvStatus } from "../kv/kv.ts";
+import { LazyObjects } from "../kv/lazy-objects.ts";
 import { parseStoreUrl, type S3Options } from "../kv/object-store.ts";
+import { openObjects } from "../kv/objects.ts";
 import { openSlateReaderKv } from "../kv/slatedb-reader-kv.ts";
 import { pollMsDefault, type SlateReaderTuning } from "../kv/slatedb-reader-tuning.ts";
+import { ArchiveReader } from "../log/archive-reader.ts";
 import { checkInteger, checkOptions } from "../log/arguments.ts";
 import type { ReaderHealth } from "../log/event-store-reader.ts";
 import { LogFollower } from "../log/log-follower.ts";
+import { RetentionRules } from "../log/retention-rules.ts";
 import { StoreReader } from "../log/store-reader.ts";
 import { StreamHeads } from "../log/stream-heads.ts";
 import { openTables, warmTables } from "../log/table-warmer.ts";
@@ -124,7 +130,8 @@ export async function openTunedReader<const Definitions extends EventDefinitions
     await kv.close();
     throw error;
   }
-  return assemble(kv, follower, opening) as unknown as EventStoreReader<Definitions>;
+  const objects = new LazyObjects(() => openObjects(location, s3));
+  return assemble(kv, follower, opening, objects) as unknown as EventStoreReader<Definitions>;
 }
 
 function checkReaderOptions(options: ReaderOptions<EventDefinitions>): Opening {
@@ -148,7 +155,7 @@ function checkReaderOptions(options: ReaderOptions<EventDefinitions>): Opening {
 type ErasedReader = Omit<EventStoreReader, keyof ErasedHistory | "load"> &
   ErasedHistory & { load(decider: unknown, id: unknown): Promise<unknown> };
 
-function assemble(kv: KeyValueReader, follower: LogFollower, opening: Opening): EventStoreReader {
+function assemble(kv: KeyValueReader, follower: LogFollower, opening: Opening, objects: LazyObjects): EventStoreReader {
   const { registry, clock, pollMs, onError } = opening;
   const { recent } = follower;
   const isClosed = (): boolean => kv.status().state === "closed";
@@ -159,7 +166,8 @@ function assemble(kv: KeyValueReader, follower: LogFollower, opening: Opening): 
   const lastPosition = (): number => follower.end.lastPosition;
   // A replica that is stalled goes on by itself, so whoever waits for events goes on waiting.
   const status = (): KvStatus => ({ state: isClosed() ? "closed" : "open" });
-  const reader = new StoreReader({ kv, registry, heads: new StreamHeads(kv), recent, end, assertReadable });
+  const archive = new ArchiveReader(kv, () => objects.get());
+  const reader = new StoreReader({ kv, registry, heads: new StreamHeads(kv), recent, archive, end, assertReadable });
   const subscriptions = new Subscriptions({ reader, registry, recent, lastPosition, status });
   const bus = new EventBus({ subscriptions, registry, lastPosition, onError, hasStopped: isClosed });
   const feed = new LiveFeed(status);
@@ -198,6 +206,11 @@ function assemble(kv: KeyValueReader, follower: LogFollower, opening: Opening): 
       const moment = checkMoment(when);
       return viewOf(history, moment, frozenAt(moment, reader, follower)) as unknown as EventStoreView;
     },
+    retentions: async () => {
+      assertReadable();
+      const header = decodeStoreHeader((await kv.get(storeHeaderKey)) ?? new Uint8Array(0));
+      return (await RetentionRules.load(kv, header)).infos();
+    },
     load: (decider, id) => loadThrough(history, async () => lastPosition(), decider, id),
     documents: (projection) => documents(projection) as DocumentReader<never>,
     waitForPosition: reach,
@@ -208,6 +221,7 @@ function assemble(kv: KeyValueReader, follower: LogFollower, opening: Opening): 
       subscriptions.end();
       const closing = kv.close();
       feed.notify();
+      await objects.close();
       await closing;
     },
     [Symbol.asyncDispose]: async () => await store.close(),

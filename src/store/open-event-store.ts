@@ -8,16 +8,21 @@ import { StorageUnavailableError, StoreClosedError } from "../errors.ts";
 import { type ErasedHistory, type HistorySource, historyOf, viewOf } from "../history/histories.ts";
 import { provenLog } from "../history/verify.ts";
 import type { KeyValueStore, KvStatus } from "../kv/kv.ts";
+import { LazyObjects } from "../kv/lazy-objects.ts";
 import { openMemoryKv } from "../kv/memory-kv.ts";
+import { openMemoryObjects } from "../kv/memory-objects.ts";
 import { type ObjectStoreStats, withLease } from "../kv/object-store-stats.ts";
+import { type ObjectAccess, openObjects } from "../kv/objects.ts";
 import { openSlateKv } from "../kv/slatedb-kv.ts";
 import { Lifecycle } from "../lifecycle/lifecycle.ts";
+import { ArchiveReader } from "../log/archive-reader.ts";
 import { checkOptions } from "../log/arguments.ts";
 import { prepareCommit } from "../log/commit.ts";
 import { CommitPipeline, type SettledCommit } from "../log/commit-pipeline.ts";
 import type { StoreHealth } from "../log/event-store.ts";
 import { explainConflict } from "../log/explain.ts";
 import { IdempotencyKeys } from "../log/idempotency-keys.ts";
+import { RetentionRules } from "../log/retention-rules.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import { StoreReader } from "../log/store-reader.ts";
 import { StreamHeads } from "../log/stream-heads.ts";
@@ -31,7 +36,7 @@ import { checkMoment } from "../vocabulary/moment.ts";
 import { frozenAt } from "./as-of.ts";
 import type { EventStore, EventStoreView } from "./event-store.ts";
 import { FencingWatch } from "./fencing-watch.ts";
-import { forkStore, type OpenFork, type StorePlace } from "./fork-store.ts";
+import { forkStore, type OpenFork } from "./fork-store.ts";
 import type { Lease } from "./lease.ts";
 import {
   checkLocation,
@@ -64,17 +69,16 @@ export async function openEventStore<const Definitions extends EventDefinitions 
   const takeover = checkTakeover(options, location);
   const storage = checkStorage(options as OpenOptions<EventDefinitions>);
   takeover.signal?.throwIfAborted();
-  if (location.kind === "memory")
-    return (await orClose(openMemoryKv(), (kv) => assemble<Definitions>(kv, settings, { place: { location, s3: {} } })))
-      .store;
   const { clock } = settings;
   const s3 = options.s3 ?? {};
+  const objects = new LazyObjects(() => openObjects(location, s3));
+  if (location.kind === "memory")
+    return (await orClose(openMemoryKv(), (kv) => assemble<Definitions>(kv, settings, objects))).store;
   const lease = await takeLease({ location, s3, takeover, clock });
   try {
     const kv = await openSlateKv({ location, s3, clock, ...storage });
     const warmed = location.kind === "s3";
-    const place = { location, s3 };
-    return (await orClose(kv, () => assemble<Definitions>(kv, settings, { place, lease, warmed }))).store;
+    return (await orClose(kv, () => assemble<Definitions>(kv, settings, objects, { lease, warmed }))).store;
   } catch (error) {
     await lease.abandon();
     throw error;
@@ -95,14 +99,20 @@ export interface OpenedStore<Definitions extends EventDefinitions = never> {
   readonly core: StoreCore;
 }
 
-/** As `openEventStoreOn`, with the inside of the store beside it. */
+/**
+ * As `openEventStoreOn`, with the inside of the store beside it. `objects`: those beside the store, where they are to outlive it;
+ * by default its own, in memory.
+ */
 export async function openWithCore<const Definitions extends EventDefinitions = never>(
   kv: KeyValueStore,
   options: Omit<OpenOptions<Definitions>, "url" | "s3">,
+  objects?: ObjectAccess,
 ): Promise<OpenedStore<Definitions>> {
   return await orClose(kv, () => {
     const settings = checkSettings(options as Omit<OpenOptions<EventDefinitions>, "url">);
-    return assemble<Definitions>(kv, settings, undefined);
+    const kept = objects === undefined ? undefined : { ...objects, close: async () => {} };
+    const given = new LazyObjects(async () => kept ?? openMemoryObjects(settings.clock));
+    return assemble<Definitions>(kv, settings, given);
   });
 }
 
@@ -118,7 +128,6 @@ async function orClose<T>(kv: KeyValueStore, work: (kv: KeyValueStore) => Promis
 
 /** What a store has that is opened by its URL; `warmed`: a request to its storage takes long enough to be made beforehand. */
 interface Opened {
-  readonly place?: StorePlace;
   readonly lease?: Lease;
   readonly warmed?: boolean;
 }
@@ -126,7 +135,8 @@ interface Opened {
 async function assemble<Definitions extends EventDefinitions>(
   kv: KeyValueStore,
   settings: Settings,
-  { place, lease, warmed = false }: Opened = {},
+  objects: LazyObjects,
+  { lease, warmed = false }: Opened = {},
 ): Promise<OpenedStore<Definitions>> {
   const { registry, clock } = settings;
   // Before the log is read: what both need is read by whoever comes first.
@@ -141,7 +151,13 @@ async function assemble<Definitions extends EventDefinitions>(
   const durableEnd = (): typeof end => pipeline.end;
   const lastPosition = (): number => pipeline.end.lastPosition;
   const assertReadable = (): void => assertOpen(kv);
-  const reader = new StoreReader({ kv, registry, heads, recent, end: durableEnd, assertReadable });
+  const archive = new ArchiveReader(kv, () => objects.get());
+  const rules = await RetentionRules.load(kv, header);
+  const firstKept: RetentionRules["firstKept"] = (streamName, version) => rules.firstKept(streamName, version);
+  const reader = new StoreReader({
+    ...{ kv, registry, heads, recent, archive, firstKept, assertReadable },
+    end: durableEnd,
+  });
   const status = (): KvStatus => statusOf(kv, pipeline);
   const subscriptions = new Subscriptions({ reader, registry, recent, lastPosition, status });
   const keys = new IdempotencyKeys(kv, settings.idempotencyWindowMs);
@@ -153,6 +169,7 @@ async function assemble<Definitions extends EventDefinitions>(
     recent,
     index: reader.index,
     keys,
+    rules,
     end,
     linger: settings.linger,
     timeoutMs: settings.timeoutMs,
@@ -167,10 +184,11 @@ async function assemble<Definitions extends EventDefinitions>(
     onError: settings.onError,
     hasStopped: () => status().state !== "open",
   });
-  const closeHooks: CoreParts["closeHooks"] = [];
+  const closeHooks: CoreParts["closeHooks"] = [() => objects.close()];
   const assertUsable = (): void => assertOpen(kv);
   const core = buildCore({
-    ...{ kv, header, reader, subscriptions, pipeline, keys, registry, clock, closeHooks, assertUsable },
+    ...{ kv, header, reader, subscriptions, pipeline, keys, recent, rules, registry, clock, closeHooks, assertUsable },
+    objects: () => objects.get(),
     ids: settings.ids,
     random: settings.random,
     timeoutMs: settings.timeoutMs,
@@ -178,7 +196,7 @@ async function assemble<Definitions extends EventDefinitions>(
   });
   const deciders = new Deciders(core, settings.deciders);
   const processing = await startProcessing(core, settings, deciders, closeHooks);
-  const lifecycle = new Lifecycle(core, settings.compaction, deciders);
+  const lifecycle = new Lifecycle(core, settings, deciders);
   lifecycle.start();
   const { onFenced, onError } = settings;
   const onStopped = (): void => subscriptions.notify();
@@ -186,7 +204,7 @@ async function assemble<Definitions extends EventDefinitions>(
   const watch: FencingWatch = new FencingWatch({ status, lease, onFenced, onError, onStopped });
   lease?.opened();
   const parts: Parts = {
-    ...{ kv, settings, place, reader, subscriptions, bus, pipeline, core, closeHooks },
+    ...{ kv, settings, objects, reader, subscriptions, bus, pipeline, core, closeHooks },
     ...{ deciders, processing, lifecycle, history, lease, watch },
   };
   return { store: face<Definitions>(parts), core };
@@ -212,7 +230,7 @@ async function startProcessing(
 interface Parts {
   readonly kv: KeyValueStore;
   readonly settings: Settings;
-  readonly place: StorePlace | undefined;
+  readonly objects: LazyObjects;
   readonly reader: StoreReader;
   readonly subscriptions: Subscriptions;
   readonly bus: EventBus;
@@ -261,10 +279,15 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
     snapshot: (decider, id) => deciders.snapshot(decider, id),
     fork: async (url, options) => {
       assertOpen(kv);
-      const open: OpenFork = async (forked, own, at, lease) =>
-        (await orClose(forked, () => assemble(forked, own, { place: at, ...(lease !== undefined && { lease }) })))
-          .store;
-      return await forkStore({ kv, settings, place: parts.place, open }, url, options);
+      const open: OpenFork = async (forked, own, beside, opened) => {
+        try {
+          return (await orClose(forked, () => assemble(forked, own, beside, opened))).store;
+        } catch (error) {
+          await beside.close();
+          throw error;
+        }
+      };
+      return await forkStore({ kv, settings, objects: parts.objects, open }, url, options);
     },
     health: () => health(parts, closing !== undefined),
     stats: () => ({ commits: pipeline.stats(), storage: kv.stats(), objectStore: requestsOf(parts) }),

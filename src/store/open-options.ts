@@ -51,6 +51,8 @@ export interface OpenOptions<Definitions extends EventDefinitions = never> exten
   readonly compaction?: false | CompactionOptions;
   /** Made by `defineDecider`: known from the beginning, and not only once they are used, so that snapshots are kept for them. */
   readonly deciders?: readonly object[];
+  /** How long after its deletion a stream can be had back; then its events are dropped. From 0. Default: thirty days. */
+  readonly deletionGraceMs?: number;
   /** Told what handlers of `on`, and `onFenced`, throw, and of what fails in the background. Default: a process warning. */
   readonly onError?: (error: unknown) => void;
   /**
@@ -91,6 +93,7 @@ const optionNames = [
   "idempotencyWindowMs",
   "compaction",
   "deciders",
+  "deletionGraceMs",
   "onError",
   "takeover",
   "takeoverTimeoutMs",
@@ -116,6 +119,7 @@ export const s3OptionNames: readonly string[] = [
 
 const commitTimeoutMsDefault = 30_000;
 const commitLingerMsMax = 10_000;
+const deletionGraceMsDefault: number = 30 * 24 * 60 * 60 * 1_000;
 const writerNameLengthMax = 128;
 const leaseIntervalMsMin = 100;
 const leaseIntervalMsMax: number = expiresAfterMsMax / expiresAfterIntervals;
@@ -237,6 +241,7 @@ export interface Settings {
   readonly processing: ProcessingOptions;
   readonly compaction: CompactionSettings;
   readonly deciders: readonly unknown[];
+  readonly deletionGraceMs: number;
 }
 
 /** Throws `invalid-argument` for the first option that cannot be. */
@@ -265,5 +270,6 @@ export function checkSettings(options: Omit<OpenOptions<EventDefinitions>, "url"
     processing: options,
     compaction: checkCompaction(options.compaction),
     deciders: checkDeciders(options.deciders),
+    deletionGraceMs: checkInteger(options.deletionGraceMs, "deletionGraceMs", 0) ?? deletionGraceMsDefault,
   };
 }

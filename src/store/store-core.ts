@@ -3,10 +3,13 @@
 import { cacheFamilies, type LaterFamily, storeHeaderKey, type UpperFamily } from "../format/key-families.ts";
 import { encodeStoreHeader, type StoreHeader } from "../format/records.ts";
 import type { KeyValueStore, KvReader } from "../kv/kv.ts";
+import type { ObjectAccess } from "../kv/objects.ts";
 import { prepareCommit } from "../log/commit.ts";
 import type { CommitExtras } from "../log/commit-extras.ts";
 import type { CommitPipeline } from "../log/commit-pipeline.ts";
 import type { IdempotencyKeys } from "../log/idempotency-keys.ts";
+import type { RecentLog } from "../log/recent-log.ts";
+import type { RetentionRules } from "../log/retention-rules.ts";
 import type { CoreCommit, CoreCommitResult, StoreCore } from "../log/store-internals.ts";
 import type { StoreReader } from "../log/store-reader.ts";
 import type { Clock } from "../runtime/clock.ts";
@@ -23,6 +26,9 @@ export interface CoreParts {
   readonly subscriptions: Subscriptions;
   readonly pipeline: CommitPipeline;
   readonly keys: IdempotencyKeys;
+  readonly recent: RecentLog;
+  readonly rules: RetentionRules;
+  readonly objects: () => Promise<ObjectAccess>;
   readonly registry: EventRegistry;
   readonly clock: Clock;
   readonly ids: IdSource;
@@ -46,6 +52,10 @@ class HeaderKeeper {
   constructor(header: StoreHeader, submit: StoreCore["submit"]) {
     this.#header = header;
     this.#submit = submit;
+  }
+
+  lists(family: NotedFamily): boolean {
+    return this.#missing([family]).length === 0;
   }
 
   async use(families: readonly NotedFamily[]): Promise<void> {
@@ -75,11 +85,13 @@ class HeaderKeeper {
   }
 }
 
-function extrasOf({ rows, maintenance, guard }: CoreCommit): CommitExtras {
+function extrasOf({ rows, maintenance, heads, guard, system }: CoreCommit): CommitExtras {
   return {
     ...(rows === undefined ? {} : { rows }),
     ...(maintenance === undefined ? {} : { maintenance }),
+    ...(heads === undefined ? {} : { heads }),
     ...(guard === undefined ? {} : { guard }),
+    ...(system === undefined ? {} : { system }),
   };
 }
 
@@ -95,7 +107,7 @@ function readsOf(kv: KeyValueStore): KvReader {
 export function buildCore(parts: CoreParts): StoreCore {
   const { kv, reader, subscriptions, pipeline, keys, registry } = parts;
   const submit = async (commit: CoreCommit): Promise<CoreCommitResult> => {
-    const { rows: _rows, maintenance: _maintenance, guard: _guard, ...request } = commit;
+    const { rows: _r, maintenance: _m, heads: _h, guard: _g, system: _s, ...request } = commit;
     const prepared = prepareCommit({ appends: [], ...request }, registry, false, extrasOf(commit));
     const { record, replayed } = await pipeline.submit(prepared);
     const events = (): readonly RecordedEvent[] => {
@@ -113,6 +125,7 @@ export function buildCore(parts: CoreParts): StoreCore {
     return { record, replayed, events };
   };
   const afterCommit: Parameters<StoreCore["addAfterCommit"]>[0][] = [];
+  const forgetHooks: Parameters<StoreCore["onForget"]>[0][] = [];
   const keeper = new HeaderKeeper(parts.header, submit);
   let maintained: Promise<unknown> = Promise.resolve();
   return {
@@ -124,6 +137,7 @@ export function buildCore(parts: CoreParts): StoreCore {
       return working;
     },
     useFamilies: (families) => keeper.use(families),
+    usesFamily: (family) => keeper.lists(family),
     findByKey: async (key) => (await keys.find([key])).get(key),
     addAfterCommit: (hook) => {
       afterCommit.push(hook);
@@ -145,6 +159,19 @@ export function buildCore(parts: CoreParts): StoreCore {
     decode: (stored) => subscriptions.decode(stored),
     grown: (position, signal) => subscriptions.grown(position, signal),
     lastPosition: () => pipeline.end.lastPosition,
+    positionAt: (timeMs) => reader.positionAt(timeMs),
+    storedEvents: (from, to, filter) => reader.stored(from, to, filter),
+    storedStream: (streamName, from, to) => reader.storedStream(streamName, from, to),
+    forget: (positions) => {
+      parts.recent.drop(positions);
+      const gone = new Set(positions);
+      for (const hook of forgetHooks) hook(gone);
+    },
+    onForget: (hook) => {
+      forgetHooks.push(hook);
+    },
+    rules: parts.rules,
+    objects: parts.objects,
     assertOpen: parts.assertUsable,
     registry,
     clock: parts.clock,
