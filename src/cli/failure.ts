@@ -66,6 +66,7 @@ function exitCodeOfStore(code: EventStoreErrorCode): ExitCode {
       return exitCodes.notFound;
     case "conflict":
     case "unreadable-event":
+    case "encryption-key":
     case "store-closed":
     case "writer-fenced":
     case "writer-active":
