@@ -18,6 +18,7 @@ export type EventStoreErrorCode =
   | "unreadable-event"
   | "encryption-key"
   | "store-not-found"
+  | "stream-deleted"
   | "store-closed"
   | "writer-fenced"
   | "writer-active"
@@ -205,6 +206,22 @@ export class StoreNotFoundError extends EventStoreError {
   declare readonly code: "store-not-found";
   constructor(url: string, options: EventStoreErrorOptions = {}) {
     super("store-not-found", `There is no store at ${url}`, options);
+  }
+}
+
+/** The stream was deleted: it cannot be read or appended to, and its name is not used again. Take the deletion back, or let it be. */
+export class StreamDeletedError extends EventStoreError {
+  declare readonly code: "stream-deleted";
+  readonly streamName: string;
+  readonly deletedAt: Date;
+  /** Until when `undeleteStream` takes the deletion back; `undefined` where its events are gone for good. */
+  readonly undeletableUntil: Date | undefined;
+
+  constructor(streamName: string, deletedAt: Date, undeletableUntil?: Date, options: EventStoreErrorOptions = {}) {
+    super("stream-deleted", `The stream was deleted at ${deletedAt.toISOString()}: ${printable(streamName)}`, options);
+    this.streamName = streamName;
+    this.deletedAt = deletedAt;
+    this.undeletableUntil = undeletableUntil;
   }
 }
 

@@ -42,6 +42,7 @@ export {
   StorageUnavailableError,
   StoreClosedError,
   StoreNotFoundError,
+  StreamDeletedError,
   UnreadableEventError,
   type WriteOutcome,
   WriterActiveError,

@@ -63,6 +63,7 @@ function exitCodeOfStore(code: EventStoreErrorCode): ExitCode {
     case "invalid-document":
       return exitCodes.badInput;
     case "store-not-found":
+    case "stream-deleted":
       return exitCodes.notFound;
     case "conflict":
     case "unreadable-event":

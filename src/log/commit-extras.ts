@@ -6,12 +6,16 @@
 
 import { InternalError } from "../errors.ts";
 import type { StoredEvent } from "../format/envelope.ts";
+import type { HeadExtension } from "../format/head-extension.ts";
 import { firstUpperTag, storeHeaderKey } from "../format/key-families.ts";
 import type { KvOperation } from "../kv/kv.ts";
 import type { PreparedCommit } from "./commit.ts";
 
 /** The most rows that one commit may carry besides its events. */
 export const commitRowsMax = 10_000;
+/** The most heads that one commit may change besides those of the streams that it appends to, and what each counts for. */
+export const commitHeadsMax = 1_000;
+const bytesPerHead = 2_048;
 /** A row counts for this many bytes beside its own in the bounds of queue and group: putting it takes as long as that. */
 const bytesPerRow = 1_024;
 /** How many rows are reckoned with where they are computed and nothing is said. */
@@ -36,6 +40,35 @@ export interface GuardView {
   readonly lastPosition: number;
 }
 
+/** The head of a stream as a change of it meets it: behind the commits before it, and behind its own commit's events. */
+export interface HeadView {
+  readonly streamName: string;
+  readonly version: number;
+  /** Versions up to this one are in pages, those behind it in the head itself. */
+  readonly pagedTo: number;
+  readonly truncatedBefore: number;
+  readonly extension: HeadExtension;
+}
+
+/** What is to be different in a head; what is left out stays. */
+export interface HeadPatch {
+  /** Versions before it are gone for readers from this commit on. It never goes back. */
+  readonly truncatedBefore?: number;
+  readonly extension?: HeadExtension;
+  /** Takes the events before this version out of the head. */
+  readonly dropTailBefore?: number;
+}
+
+/** A change of a stream's head besides what events make of it. */
+export interface HeadChange {
+  readonly streamName: string;
+  /**
+   * Called by the judge, in commit order, if the commit is accepted so far: what the head becomes, `undefined` where it stays.
+   * Synchronous and without effects of its own; what it throws rejects the commit, as it is. Only for streams that exist.
+   */
+  change(head: HeadView): HeadPatch | undefined;
+}
+
 /** Rows that are known beforehand, or are computed once the commit has its numbers. */
 export type CommitRows = readonly KvOperation[] | ComputedRows;
 
@@ -51,6 +84,10 @@ export interface ComputedRows {
 /** What a commit of the upper layers carries besides its events. */
 export interface CommitExtras {
   readonly rows?: CommitRows;
+  /** At most `commitHeadsMax`, a stream once. A stream that is deleted may be among them. */
+  readonly heads?: readonly HeadChange[];
+  /** The commit is one of the store's own: it may name streams and types that begin with `$`. */
+  readonly system?: boolean;
   /**
    * Asked in commit order after the commit's conditions have held, and not asked for a retry: what it returns rejects the
    * commit, as it is. Synchronous, and without effects of its own: the group may still fail.
@@ -100,9 +137,10 @@ function isList(rows: CommitRows): rows is readonly KvOperation[] {
 /** What a commit's rows count for in the bounds of queue and group. */
 export function extrasBytes(extras: CommitExtras | undefined): number {
   const rows = extras?.rows;
-  if (rows === undefined) return 0;
-  if (isList(rows)) return bytesOf(rows) + rows.length * bytesPerRow;
-  return rows.bytesMax + (rows.rowsMax ?? computedRowsDefault) * bytesPerRow;
+  const heads = (extras?.heads?.length ?? 0) * bytesPerHead;
+  if (rows === undefined) return heads;
+  if (isList(rows)) return heads + bytesOf(rows) + rows.length * bytesPerRow;
+  return heads + rows.bytesMax + (rows.rowsMax ?? computedRowsDefault) * bytesPerRow;
 }
 
 /** Throws `internal` where rows would touch what is the log's. */

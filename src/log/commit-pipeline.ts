@@ -338,6 +338,7 @@ export class CommitPipeline {
     for (const { commit } of group) {
       for (const { streamName } of commit.appends) names.add(streamName);
       for (const { streamName } of commit.checks) names.add(streamName);
+      for (const { streamName } of commit.extras?.heads ?? []) names.add(streamName);
       if (commit.idempotencyKey !== undefined) keysUsed.push(commit.idempotencyKey);
     }
     const olderMatches = await this.#olderMatches(group);

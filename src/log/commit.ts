@@ -7,8 +7,8 @@ import type { EventRegistry, PreparedEvent } from "../schema/registry.ts";
 import type { EventMetadata, NewEvent } from "../vocabulary/event.ts";
 import { checkExpectedVersion, type ExpectedVersion } from "../vocabulary/expected-version.ts";
 import { type CheckedFilter, checkFilter, type EventFilter, namesOf } from "../vocabulary/filter.ts";
-import { checkName } from "../vocabulary/names.ts";
-import { type CommitExtras, extrasBytes } from "./commit-extras.ts";
+import { checkName, isReserved } from "../vocabulary/names.ts";
+import { type CommitExtras, commitHeadsMax, extrasBytes } from "./commit-extras.ts";
 
 /** The most events, streams and encoded bytes of one commit. */
 export const commitEventsMax = 10_000;
@@ -125,6 +125,16 @@ function checkList(value: unknown, argument: string, lengthMax: number): readonl
   return value;
 }
 
+/** What the store says of itself must not be said by anybody else. */
+function checkNotReserved(name: string, argument: string): void {
+  if (isReserved(name)) refuse(argument, `must not begin with "$", which is kept for the store: ${printable(name)}`);
+}
+
+function checkHeads(heads: CommitExtras["heads"]): void {
+  if (heads !== undefined && heads.length > commitHeadsMax)
+    refuse("heads", `must have at most ${commitHeadsMax} items, not ${heads.length}`);
+}
+
 function inheritedMetadata(): EventMetadata {
   const cause = currentCause();
   return cause === undefined ? {} : { ...cause };
@@ -147,6 +157,7 @@ function prepareAppend(
   argument: string,
   registry: EventRegistry,
   inherited: EventMetadata,
+  system: boolean,
 ): PreparedAppend {
   const append = checkObject(value, argument === "" ? "append" : argument.slice(0, -1), [
     "streamName",
@@ -154,12 +165,15 @@ function prepareAppend(
     "expectedVersion",
   ]);
   const streamName = checkName(append.streamName, `${argument}streamName`);
+  if (!system) checkNotReserved(streamName, `${argument}streamName`);
   const expectedVersion = checkExpectedVersion(append.expectedVersion, `${argument}expectedVersion`);
   const events = checkList(append.events, `${argument}events`, commitEventsMax);
   if (events.length === 0) refuse(`${argument}events`, "must have at least one event");
   const prepared = events.map((event, index) =>
     registry.prepare(streamName, event as NewEvent, `${argument}events[${index}]`, inherited),
   );
+  if (!system)
+    for (const [index, { type }] of prepared.entries()) checkNotReserved(type, `${argument}events[${index}].type`);
   return { streamName, expectedVersion, events: prepared };
 }
 
@@ -189,10 +203,11 @@ export function prepareCommit(
   const given = checkObject(request, "commit", requestKeys);
   const inherited = inheritedMetadata();
   const appends = checkList(given.appends, "appends", commitStreamsMax).map((append, index) =>
-    prepareAppend(append, single ? "" : `appends[${index}].`, registry, inherited),
+    prepareAppend(append, single ? "" : `appends[${index}].`, registry, inherited, extras?.system === true),
   );
   if (appends.length === 0 && extras === undefined) refuse("appends", "must have at least one stream");
   checkNoRepeats(appends);
+  checkHeads(extras?.heads);
   const checks = checkList(given.checks ?? [], "checks", commitStreamsMax).map((value, index): StreamCheck => {
     const check = checkObject(value, `checks[${index}]`, ["streamName", "expectedVersion"]);
     return {

@@ -24,7 +24,7 @@ import { emptySealedFields } from "../format/sealed-fields.ts";
 import type { IdSource } from "../runtime/ids.ts";
 import type { EventMetadata, NewEvent, PersonalPart, RecordedEvent } from "../vocabulary/event.ts";
 import { type CheckedFilter, type FilterClause, matches } from "../vocabulary/filter.ts";
-import { categoryOf, checkName, nameProblem } from "../vocabulary/names.ts";
+import { categoryOf, checkName, isReserved, nameProblem } from "../vocabulary/names.ts";
 import { type AnyEventDefinition, type EventDefinitions, partsOf, type UpcastContext } from "./define-events.ts";
 import { decodeFields, encodeFields } from "./personal-content.ts";
 import {
@@ -259,7 +259,7 @@ export class EventRegistry {
   }
 
   #typeFor(streamName: string, event: NewEvent, argument: string): RegisteredType | undefined {
-    if (this.#categories.size === 0) return undefined;
+    if (this.#categories.size === 0 || isReserved(event.type)) return undefined;
     const category = categoryOf(streamName);
     const types = this.#categories.get(category);
     if (types === undefined) {

@@ -73,8 +73,13 @@ class HeaderKeeper {
   }
 }
 
-function extrasOf({ rows, guard }: CoreCommit): CommitExtras {
-  return { ...(rows === undefined ? {} : { rows }), ...(guard === undefined ? {} : { guard }) };
+function extrasOf({ rows, heads, guard, system }: CoreCommit): CommitExtras {
+  return {
+    ...(rows === undefined ? {} : { rows }),
+    ...(heads === undefined ? {} : { heads }),
+    ...(guard === undefined ? {} : { guard }),
+    ...(system === undefined ? {} : { system }),
+  };
 }
 
 /** Handed out as plain reads: whoever has them cannot write past the pipeline. */
@@ -89,7 +94,7 @@ function readsOf(kv: KeyValueStore): KvReader {
 export function buildCore(parts: CoreParts): StoreCore {
   const { kv, reader, subscriptions, pipeline, keys, registry } = parts;
   const submit = async (commit: CoreCommit): Promise<CoreCommitResult> => {
-    const { rows: _rows, guard: _guard, ...request } = commit;
+    const { rows: _rows, heads: _heads, guard: _guard, system: _system, ...request } = commit;
     const prepared = prepareCommit({ appends: [], ...request }, registry, false, extrasOf(commit));
     const { record, replayed } = await pipeline.submit(prepared);
     const events = (): readonly RecordedEvent[] => {
