@@ -38,17 +38,18 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   schema: ["errors.ts", "vocabulary", "runtime", "format"],
   log: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema"],
   subscriptions: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log"],
+  privacy: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log"],
   decider: ["errors.ts", "vocabulary", "runtime", "format", "schema", "log"],
   processors: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "subscriptions", "decider"],
   reporting: ["errors.ts", "vocabulary", "runtime", "schema", "log", "processors"],
   store: [
     ...["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "subscriptions", "decider"],
-    ...["processors", "reporting"],
+    ...["processors", "reporting", "privacy"],
   ],
   partitions: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "decider", "processors", "store"],
   "index.ts": [
     ...["errors.ts", "vocabulary", "runtime", "kv", "schema", "log", "subscriptions", "decider", "processors"],
-    ...["reporting", "store", "partitions"],
+    ...["reporting", "store", "partitions", "privacy"],
   ],
   testing: [
     ...["index.ts", "errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "decider", "processors"],

@@ -20,6 +20,13 @@ export interface StateToKeep {
   readonly state: unknown;
   readonly version: number;
   readonly position: number;
+  /** How many subjects had been forgotten when its events were read (`StoreCore.erasures`). */
+  readonly since: number;
+}
+
+/** A subject was forgotten since a state was read: it may hold what must not be kept. */
+class ErasedMeanwhile extends Error {
+  override readonly name = "ErasedMeanwhile";
 }
 
 export class Snapshots {
@@ -31,6 +38,11 @@ export class Snapshots {
     core.onClose(async () => {
       await Promise.all(this.#writing);
     });
+  }
+
+  /** To be taken before a state is read that may be kept. */
+  get erasures(): number {
+    return this.#core.erasures.count;
   }
 
   /** The stream's snapshot, where there is one that fits. `past`: the stream is seen as of a moment, which it may reach beyond. */
@@ -63,7 +75,7 @@ export class Snapshots {
     }
   }
 
-  /** Writes a snapshot and waits for it. Throws `invalid-argument` for a state that cannot be stored, else as `commit`. */
+  /** Writes a snapshot and waits for it; none where a subject was forgotten meanwhile, which may be in the state. Throws `invalid-argument` for a state that cannot be stored, else as `commit`. */
   async write(
     decider: AnyDecider,
     policy: SnapshotPolicy<unknown>,
@@ -79,7 +91,13 @@ export class Snapshots {
     await this.#core.useFamilies(["snapshots"]);
     const key = snapshotKey(streamName, decider.name, policy.version);
     const about = { streamVersion: kept.version, position: kept.position, takenAtMs: this.#core.clock.now() };
-    await this.#core.submit({ rows: [{ kind: "put", key, value: encodeSnapshot(key, about, state) }] });
+    // Asked in commit order: what comes before the forgetting is removed by it, what comes after is refused here.
+    const guard = (): Error | undefined => (this.erasures === kept.since ? undefined : new ErasedMeanwhile());
+    try {
+      await this.#core.submit({ rows: [{ kind: "put", key, value: encodeSnapshot(key, about, state) }], guard });
+    } catch (error) {
+      if (!(error instanceof ErasedMeanwhile)) throw error;
+    }
   }
 
   /** The same in the background; what fails is told to `warn` and harms nobody. */

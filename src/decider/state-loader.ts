@@ -12,6 +12,8 @@ export interface LoadedState extends FoldedState {
   readonly position: number;
   /** How many events were folded for it. */
   readonly folded: number;
+  /** How many subjects had been forgotten when it was begun. */
+  readonly since: number;
 }
 
 export interface LoadOptions {
@@ -35,8 +37,9 @@ export function foldingOf({ name, initialState, evolve }: AnyDecider): Folding {
 export async function loadState(options: LoadOptions): Promise<LoadedState> {
   const { reader, decider, streamName, toVersion = Number.POSITIVE_INFINITY, signal } = options;
   const folding = foldingOf(decider);
+  const since = options.snapshots.erasures;
   const stream = await reader.streamInfo(streamName);
-  if (stream === undefined) return { state: initialStateOf(folding), version: 0, position: 0, folded: 0 };
+  if (stream === undefined) return { state: initialStateOf(folding), version: 0, position: 0, folded: 0, since };
   const last = Math.min(stream.version, toVersion);
   const start = (await startingPoint(options, stream, last)) ?? { state: initialStateOf(folding), version: 0 };
   let { state } = start;
@@ -52,7 +55,7 @@ export async function loadState(options: LoadOptions): Promise<LoadedState> {
     }
   }
   version = Math.min(version, toVersion);
-  return { state: freezeDeeply(state), version, position, folded: version - start.version };
+  return { state: freezeDeeply(state), version, position, folded: version - start.version, since };
 }
 
 async function startingPoint(

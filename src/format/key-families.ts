@@ -24,9 +24,10 @@
  * | 76  | process instances| process manager, instance    | its state, and its timers                                    |
  * | 77  | outbox           | process manager, number      | a command or an append that is not carried out yet           |
  * | 78  | processor settings | processor                  | paused, which generation serves, which is being built        |
+ * | 7c  | erasures         | subject's hash               | a subject that is being forgotten (erasure-record.ts)        |
  *
  * Families from 70 on belong to the layers above the log; keys of 71 to 78 are made in processor-keys.ts.
- * Free for later families: 12-1f, 21-2f, 31-3f, 41-4f, 51-5f, 62-6f, 79-fe.
+ * Free for later families: 12-1f, 21-2f, 31-3f, 41-4f, 51-5f, 62-6f, 79-7b, 7d-fe.
  */
 
 import {
@@ -62,6 +63,7 @@ export const upperTags = {
   processInstances: 0x76,
   outbox: 0x77,
   processorSettings: 0x78,
+  erasures: 0x7c,
 } as const;
 
 /** From here on families belong to the layers above the log. */
@@ -231,6 +233,18 @@ export function snapshotKey(streamName: string, deciderName: string, snapshotVer
 export function snapshotSpan(streamName: string): KeySpan {
   return spanOf(tagged(upperTags.snapshots, orderedString(streamName)));
 }
+
+/** A subject that is being forgotten, by its hash. */
+export function erasureKey(subjectHash: string): Buffer {
+  return tagged(upperTags.erasures, orderedString(subjectHash));
+}
+
+export function subjectHashOfErasureKey(key: Uint8Array): string {
+  return new OrderedReader(key, 1).string();
+}
+
+/** All subjects that are being forgotten. */
+export const erasureSpan: KeySpan = spanOf(Buffer.of(upperTags.erasures));
 
 /** Every key of the store; used to tell an empty database from one that is not ours. */
 export const everyKey: { readonly start: Buffer } = { start: Buffer.of(0x00) };

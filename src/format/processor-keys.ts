@@ -11,6 +11,13 @@ export function settingsKey(processor: string): Buffer {
   return tagged(upperTags.processorSettings, orderedString(processor));
 }
 
+/** The settings of all processors. */
+export const settingsSpan: KeySpan = spanOf(Buffer.of(upperTags.processorSettings));
+
+export function nameOfSettingsKey(key: Uint8Array): string {
+  return new OrderedReader(key, 1).string();
+}
+
 export function checkpointKey(processor: string, generation: number): Buffer {
   return tagged(upperTags.checkpoints, orderedString(processor), orderedInteger(generation));
 }

@@ -122,6 +122,11 @@ export class RecentLog {
     this.#firstWithBytes = other.#firstWithBytes;
   }
 
+  /** Forgets what was decoded, though not the events. */
+  dropDecoded(): void {
+    for (const { events } of this.#segments) for (const event of events) event.recorded = undefined;
+  }
+
   find(position: number): RecentEvent | undefined {
     const first = this.#segments[0]?.segment;
     if (first === undefined) return undefined;

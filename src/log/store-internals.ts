@@ -4,6 +4,7 @@
  * can write rows, though never those of the log.
  */
 
+import type { StoredEvent } from "../format/envelope.ts";
 import type { UpperFamily } from "../format/key-families.ts";
 import type { CommitRecord } from "../format/records.ts";
 import type { KvReader } from "../kv/kv.ts";
@@ -16,6 +17,7 @@ import type { RecordedEvent } from "../vocabulary/event.ts";
 import type { CheckedFilter } from "../vocabulary/filter.ts";
 import type { CommitRequest } from "./commit.ts";
 import type { CommitExtras, GroupDecorator } from "./commit-extras.ts";
+import type { Erasures } from "./erasures.ts";
 import type { EventReader } from "./event-store.ts";
 
 /** A commit with what the layers above may add. `appends` may be left out: such a commit takes no position. */
@@ -81,6 +83,10 @@ export interface StoreCore {
   readonly timeoutMs: number;
   /** Tells of what went wrong where there is no caller to throw at. */
   warn(error: unknown): void;
+  /** What was decoded before a subject was forgotten. */
+  readonly erasures: Erasures;
+  /** The stored events that match, in order and as they are: nothing is decoded, so that none can be unreadable. */
+  stored(filter: CheckedFilter): AsyncIterable<readonly StoredEvent[]>;
   /** Runs when the store closes, while commits are still taken; the last added runs first. What it throws is told to `warn`. */
   onClose(hook: () => Promise<void> | void): void;
 }

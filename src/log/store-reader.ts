@@ -74,6 +74,11 @@ export class StoreReader {
     yield* this.#recorded(this.#stored(from, to, filter, false, undefined), filter, undefined, signal);
   }
 
+  /** The same as they are stored, undecoded; more may match than the filter itself, as for `EventRegistry.storedFilter`. */
+  readStored(from: number, to: number, filter: CheckedFilter): AsyncIterable<readonly StoredEvent[]> {
+    return this.#stored(from, to, filter, false, undefined);
+  }
+
   /** The events of one stream from version `from` to `to`, which it must have. */
   async streamRange(streamName: string, from: number, to: number): Promise<readonly StoredEvent[]> {
     const head = await this.#options.heads.get(streamName);
@@ -161,6 +166,8 @@ export class StoreReader {
     let left = count ?? Number.POSITIVE_INFINITY;
     signal?.throwIfAborted();
     for await (const list of lists) {
+      const keys = registry.fetchKeys(list);
+      if (keys !== undefined) await keys;
       for (const stored of list) {
         for (const event of registry.read(stored)) {
           if (!registry.passes(filter, event)) continue;

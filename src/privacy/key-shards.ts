@@ -33,6 +33,8 @@ export interface KeyShardsOptions {
 export interface ReadShard {
   readonly shard: KeyShard;
   readonly exists: boolean;
+  /** By the monotonic clock: when it was read. */
+  readonly atMs: number;
 }
 
 export class KeyShards {
@@ -51,12 +53,7 @@ export class KeyShards {
     const known = this.#cache.get(name);
     const { clock } = this.#options;
     const found = known !== undefined && clock.monotonic() - known.atMs <= maxAgeMs ? known : await this.#load(name);
-    return { shard: found.shard, exists: found.tag !== undefined };
-  }
-
-  /** The object as it is in memory, if it is. */
-  peek(name: string): KeyShard | undefined {
-    return this.#cache.get(name)?.shard;
+    return { shard: found.shard, exists: found.tag !== undefined, atMs: found.atMs };
   }
 
   /**
@@ -85,7 +82,7 @@ export class KeyShards {
       this.#drop(name);
       const written = await objects.put(name, encodeKeyShard(name, changed), condition);
       if (written !== "conflict") {
-        this.#keep(name, changed, written.tag);
+        this.#keep(name, { shard: changed, tag: written.tag, atMs: this.#options.clock.monotonic() });
         return changed;
       }
       if (attempt >= changeAttemptsMax)
@@ -96,15 +93,17 @@ export class KeyShards {
 
   async #load(name: string): Promise<FoundShard> {
     this.#drop(name);
-    const stored = await this.#options.objects.get(name);
-    return this.#keep(name, stored === undefined ? emptyKeyShard : decodeKeyShard(name, stored.bytes), stored?.tag);
+    const { objects, clock } = this.#options;
+    const atMs = clock.monotonic();
+    const stored = await objects.get(name);
+    const shard = stored === undefined ? emptyKeyShard : decodeKeyShard(name, stored.bytes);
+    return this.#keep(name, { shard, tag: stored?.tag, atMs });
   }
 
-  #keep(name: string, shard: KeyShard, tag: string | undefined): FoundShard {
+  #keep(name: string, found: FoundShard): FoundShard {
     this.#drop(name);
-    const found = { shard, tag, atMs: this.#options.clock.monotonic() };
     this.#cache.set(name, found);
-    this.#cachedKeys += weightOf(shard);
+    this.#cachedKeys += weightOf(found.shard);
     for (const oldest of this.#cache.keys()) {
       if (this.#cachedKeys <= cachedWrappedKeysMax || oldest === name) break;
       this.#drop(oldest);

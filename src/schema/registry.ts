@@ -428,7 +428,7 @@ function checkedTags(event: NewEvent, derived: readonly string[], argument: stri
   }
   const tags = [...new Set([...derived, ...(event.tags ?? [])])];
   const issues = tags.flatMap((tag, index): EventIssue[] => {
-    const problem = nameProblem(tag) ?? reservedTagProblem(tag);
+    const problem = nameProblem(tag) ?? (isReserved(event.type) ? undefined : reservedTagProblem(tag));
     return problem === undefined ? [] : [{ path: `tags.${index}`, message: problem }];
   });
   if (tags.length > eventTagsMax)

@@ -2,6 +2,7 @@
 
 import type { DecisionMaker, StateReader } from "../decider/face.ts";
 import type { EventLog, EventReader } from "../log/event-store.ts";
+import type { PersonalDataFace } from "../privacy/face.ts";
 import type { ProcessorFace } from "../processors/face.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
 
@@ -17,7 +18,8 @@ export interface EventStoreView<Definitions extends EventDefinitions = never>
 export interface EventStore<Definitions extends EventDefinitions = never>
   extends EventLog<Definitions>,
     DecisionMaker<Definitions>,
-    ProcessorFace<Definitions> {
+    ProcessorFace<Definitions>,
+    PersonalDataFace {
   /** The same reads, frozen at a position or at a time of recording. */
   asOf(when: Date | number): EventStoreView<Definitions>;
 }

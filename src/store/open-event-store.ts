@@ -6,17 +6,25 @@ import type { LoadedState } from "../decider/state-loader.ts";
 import { StorageUnavailableError, StoreClosedError } from "../errors.ts";
 import type { KeyValueStore, KvStatus } from "../kv/kv.ts";
 import { openMemoryKv } from "../kv/memory-kv.ts";
+import { openMemoryObjects } from "../kv/memory-objects.ts";
+import { type ObjectAccess, openObjects } from "../kv/objects.ts";
 import { openSlateKv } from "../kv/slatedb-kv.ts";
 import { checkOptions } from "../log/arguments.ts";
 import { prepareCommit } from "../log/commit.ts";
 import { CommitPipeline, type SettledCommit } from "../log/commit-pipeline.ts";
+import { Erasures } from "../log/erasures.ts";
 import type { StoreHealth } from "../log/event-store.ts";
 import { explainConflict } from "../log/explain.ts";
 import { IdempotencyKeys } from "../log/idempotency-keys.ts";
+import { submitSealed } from "../log/sealed-commits.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import { StoreReader } from "../log/store-reader.ts";
 import { StreamHeads } from "../log/stream-heads.ts";
+import { Forgetting, withoutKeys } from "../privacy/forget.ts";
+import { rotateKeys } from "../privacy/rotate-keys.ts";
+import { openStoreKeys, type StoreKeys } from "../privacy/store-keys.ts";
 import { type ErasedFace, Processing } from "../processors/processing.ts";
+import { systemClock } from "../runtime/clock.ts";
 import { DeadlineExpired, withDeadline } from "../runtime/deadline.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
 import { EventBus } from "../subscriptions/event-bus.ts";
@@ -33,7 +41,7 @@ import {
   type OpenOptions,
   type Settings,
 } from "./open-options.ts";
-import { recover } from "./recover.ts";
+import { type Recovered, recover } from "./recover.ts";
 import { buildCore, type CoreParts } from "./store-core.ts";
 import { takeLease } from "./take-lease.ts";
 
@@ -57,25 +65,35 @@ export async function openEventStore<const Definitions extends EventDefinitions 
   const storage = checkStorage(options as OpenOptions<EventDefinitions>);
   takeover.signal?.throwIfAborted();
   if (location.kind === "memory")
-    return (await orClose(openMemoryKv(), (kv) => assemble<Definitions>(kv, settings))).store;
+    return (await orClose(openMemoryKv(), (kv) => assemble<Definitions>(kv, settings, ownObjects))).store;
   const { clock } = settings;
   const s3 = options.s3 ?? {};
+  const openKeys = (): Promise<ObjectAccess> => openObjects(location, s3);
   const lease = await takeLease({ location, s3, takeover, clock });
   try {
     const kv = await openSlateKv({ location, s3, clock, ...storage });
-    return (await orClose(kv, () => assemble<Definitions>(kv, settings, lease))).store;
+    return (await orClose(kv, () => assemble<Definitions>(kv, settings, openKeys, lease))).store;
   } catch (error) {
     await lease.abandon();
     throw error;
   }
 }
 
-/** Opens a store on a byte store that is open already, and closes that with it. For tests and tools. */
+/** Keys of a store that nobody else opens. */
+async function ownObjects(): Promise<ObjectAccess> {
+  return openMemoryObjects(systemClock);
+}
+
+/**
+ * Opens a store on a byte store that is open already, and closes that with it. For tests and tools. `objects`: where its keys are, if
+ * it has any; closed with it, too.
+ */
 export async function openEventStoreOn<const Definitions extends EventDefinitions = never>(
   kv: KeyValueStore,
   options: Omit<OpenOptions<Definitions>, "url" | "s3">,
+  objects: () => Promise<ObjectAccess> = ownObjects,
 ): Promise<EventStore<Definitions>> {
-  return (await openWithCore<Definitions>(kv, options)).store;
+  return (await openWithCore<Definitions>(kv, options, objects)).store;
 }
 
 /** A store together with what the layers above the log get of it. For tests and tools. */
@@ -88,10 +106,11 @@ export interface OpenedStore<Definitions extends EventDefinitions = never> {
 export async function openWithCore<const Definitions extends EventDefinitions = never>(
   kv: KeyValueStore,
   options: Omit<OpenOptions<Definitions>, "url" | "s3">,
+  objects: () => Promise<ObjectAccess> = ownObjects,
 ): Promise<OpenedStore<Definitions>> {
   return await orClose(kv, () => {
     const settings = checkSettings(options as Omit<OpenOptions<EventDefinitions>, "url">);
-    return assemble<Definitions>(kv, settings);
+    return assemble<Definitions>(kv, settings, objects);
   });
 }
 
@@ -108,10 +127,49 @@ async function orClose<T>(kv: KeyValueStore, work: (kv: KeyValueStore) => Promis
 async function assemble<Definitions extends EventDefinitions>(
   kv: KeyValueStore,
   settings: Settings,
+  openKeys: () => Promise<ObjectAccess>,
   lease?: Lease,
 ): Promise<OpenedStore<Definitions>> {
+  const recovered = await recover(kv, settings.clock, settings.ids);
+  const storeKeys = await keysOf(settings, recovered.header, openKeys);
+  try {
+    return await assembleOn<Definitions>({ kv, settings, recovered, storeKeys, lease });
+  } catch (error) {
+    await storeKeys?.close();
+    throw error;
+  }
+}
+
+/** The keys of personal fields, where the options say what wraps them. */
+async function keysOf(
+  { keyService, clock, random, registry }: Settings,
+  { storeId, families }: Recovered["header"],
+  openKeys: () => Promise<ObjectAccess>,
+): Promise<StoreKeys | undefined> {
+  if (keyService === undefined) return undefined;
+  const mode = families.includes("erasures") ? "used" : "new";
+  const keys = await openStoreKeys({ service: keyService, storeId, openObjects: openKeys, clock, random, mode });
+  registry.useCipher(keys.keys);
+  return keys;
+}
+
+interface Assembly {
+  readonly kv: KeyValueStore;
+  readonly settings: Settings;
+  readonly recovered: Recovered;
+  readonly storeKeys: StoreKeys | undefined;
+  readonly lease: Lease | undefined;
+}
+
+async function assembleOn<Definitions extends EventDefinitions>({
+  kv,
+  settings,
+  recovered,
+  storeKeys,
+  lease,
+}: Assembly): Promise<OpenedStore<Definitions>> {
   const { registry, clock } = settings;
-  const { header, end, recent, names } = await recover(kv, clock, settings.ids);
+  const { header, end, recent, names } = recovered;
   const heads = new StreamHeads(kv, names);
   const durableEnd = (): typeof end => pipeline.end;
   const lastPosition = (): number => pipeline.end.lastPosition;
@@ -144,7 +202,10 @@ async function assemble<Definitions extends EventDefinitions>(
   });
   const closeHooks: CoreParts["closeHooks"] = [];
   const assertUsable = (): void => assertOpen(kv);
+  const erasures = new Erasures();
+  erasures.add(() => recent.dropDecoded());
   const core = buildCore({
+    erasures,
     ...{ kv, header, reader, subscriptions, pipeline, keys, registry, clock, closeHooks, assertUsable },
     ids: settings.ids,
     random: settings.random,
@@ -153,13 +214,17 @@ async function assemble<Definitions extends EventDefinitions>(
   });
   const deciders = new Deciders(core);
   const processing = await startProcessing(core, settings, deciders, closeHooks);
+  const forgetting = storeKeys && new Forgetting(core, storeKeys.keys, processing);
+  // So that from the first sealed event on a version that does not know them keeps its hands off.
+  if (registry.hasPersonalFields) await core.useFamilies(["erasures"]);
+  void forgetting?.resume().catch(core.warn);
   const { onFenced, onError } = settings;
   const onStopped = (): void => subscriptions.notify();
   const watch: FencingWatch = new FencingWatch({ status, lease, onFenced, onError, onStopped });
   lease?.opened();
   const parts: Parts = {
     ...{ kv, settings, reader, subscriptions, bus, pipeline, core, closeHooks },
-    ...{ deciders, processing, lease, watch },
+    ...{ deciders, processing, lease, watch, storeKeys, forgetting },
   };
   return { store: face<Definitions>(parts), core };
 }
@@ -194,6 +259,8 @@ interface Parts {
   readonly closeHooks: CoreParts["closeHooks"];
   readonly lease: Lease | undefined;
   readonly watch: FencingWatch;
+  readonly storeKeys: StoreKeys | undefined;
+  readonly forgetting: Forgetting | undefined;
 }
 
 function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<Definitions> {
@@ -208,11 +275,12 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
         outcome: "not-applied",
       });
       const request = { appends: [{ streamName, events, expectedVersion }], ...rest };
-      const { record, replayed } = await pipeline.submit(prepareCommit(request, registry, true));
+      const { record, replayed } = await submitSealed(pipeline, registry, prepareCommit(request, registry, true));
       const streamVersion = record.streams.find((stream) => stream.streamName === streamName)?.streamVersion ?? 0;
       return { streamVersion, position: record.position, recordedAt: new Date(record.recordedAtMs), replayed };
     },
-    commit: async (request) => commitResult(await pipeline.submit(prepareCommit(request, registry, false))),
+    commit: async (request) =>
+      commitResult(await submitSealed(pipeline, registry, prepareCommit(request, registry, false))),
     subscribe: (options) => {
       assertOpen(kv);
       return subscriptions.subscribe(options);
@@ -226,6 +294,11 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
     decide: (decision, options) => deciders.decide(decision, options),
     load: (decider, id) => deciders.load(decider, id).then(stateOf),
     snapshot: (decider, id) => deciders.snapshot(decider, id),
+    forget: async (subject, options) => await (parts.forgetting ?? withoutKeys()).forget(subject, options),
+    rotateKeys: async () => {
+      assertOpen(kv);
+      return await rotateKeys(parts.storeKeys ?? withoutKeys());
+    },
     health: () => health(parts, closing !== undefined),
     stats: () => ({ commits: pipeline.stats(), storage: kv.stats(), objectStore: kv.objectStoreStats?.() }),
     close: () => {
@@ -300,6 +373,7 @@ async function close(parts: Parts): Promise<void> {
     if (!(error instanceof DeadlineExpired)) throw error;
     throw new StorageUnavailableError("The storage did not confirm the commits that were under way", { cause: error });
   } finally {
+    await parts.storeKeys?.close();
     await closeStorage(kv, lease);
   }
 }

@@ -8,6 +8,8 @@ import { type StorageProfile, storageProfiles } from "../kv/slatedb-settings.ts"
 import { checkInteger, checkOptions, checkSignal } from "../log/arguments.ts";
 import { idempotencyWindowMsDefault } from "../log/idempotency-keys.ts";
 import { AdaptiveLinger, fixedLinger, type Linger } from "../log/linger.ts";
+import { assertEncrypted, checkEncryption, type EncryptionOptions } from "../privacy/encryption.ts";
+import type { KeyService } from "../privacy/key-service.ts";
 import { type ProcessingOptions, processingOptionNames } from "../processors/processing.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
 import { millisecondsMax } from "../runtime/deadline.ts";
@@ -24,6 +26,8 @@ export interface OpenOptions<Definitions extends EventDefinitions = never> exten
   readonly url: string;
   /** The events of each category. Left out, the store takes any event; given, it takes only these. */
   readonly events?: readonly Definitions[];
+  /** What wraps the keys of personal fields; to be given where events have such, and to read those that are stored. */
+  readonly encryption?: EncryptionOptions;
   /** How to reach a bucket; what is missing comes from `AWS_*`, then from profiles and roles. Credentials that end are renewed. */
   readonly s3?: S3Options;
   /**
@@ -75,6 +79,7 @@ export interface OpenOptions<Definitions extends EventDefinitions = never> exten
 const optionNames = [
   "url",
   "events",
+  "encryption",
   "s3",
   "storage",
   "cache",
@@ -210,6 +215,7 @@ export function checkStorage({ storage, cache }: OpenOptions<EventDefinitions>):
 /** The options as they hold: checked, with their defaults. */
 export interface Settings {
   readonly registry: EventRegistry;
+  readonly keyService: KeyService | undefined;
   readonly clock: Clock;
   readonly ids: IdSource;
   readonly random: Random;
@@ -233,8 +239,11 @@ export function checkSettings(options: Omit<OpenOptions<EventDefinitions>, "url"
   if (options.onFenced !== undefined && typeof options.onFenced !== "function") {
     throw new InvalidArgumentError("onFenced", `must be a function, not ${printable(options.onFenced)}`);
   }
+  const registry = new EventRegistry(checkDefinitions(options.events), ids);
+  assertEncrypted(registry.hasPersonalFields, options.encryption);
   return {
-    registry: new EventRegistry(checkDefinitions(options.events), ids),
+    registry,
+    keyService: checkEncryption(options.encryption),
     clock: options.clock ?? systemClock,
     ids,
     random: options.random ?? systemRandom,

@@ -6,7 +6,9 @@ import type { KeyValueStore, KvReader } from "../kv/kv.ts";
 import { prepareCommit } from "../log/commit.ts";
 import type { CommitExtras } from "../log/commit-extras.ts";
 import type { CommitPipeline } from "../log/commit-pipeline.ts";
+import type { Erasures } from "../log/erasures.ts";
 import type { IdempotencyKeys } from "../log/idempotency-keys.ts";
+import { submitSealed } from "../log/sealed-commits.ts";
 import type { CoreCommit, CoreCommitResult, StoreCore } from "../log/store-internals.ts";
 import type { StoreReader } from "../log/store-reader.ts";
 import type { Clock } from "../runtime/clock.ts";
@@ -28,6 +30,7 @@ export interface CoreParts {
   readonly ids: IdSource;
   readonly random: Random;
   readonly timeoutMs: number;
+  readonly erasures: Erasures;
   readonly onError: (error: unknown) => void;
   /** Filled by the layers above; run when the store closes. */
   readonly closeHooks: (() => Promise<void> | void)[];
@@ -96,7 +99,7 @@ export function buildCore(parts: CoreParts): StoreCore {
   const submit = async (commit: CoreCommit): Promise<CoreCommitResult> => {
     const { rows: _rows, heads: _heads, guard: _guard, system: _system, ...request } = commit;
     const prepared = prepareCommit({ appends: [], ...request }, registry, false, extrasOf(commit));
-    const { record, replayed } = await pipeline.submit(prepared);
+    const { record, replayed } = await submitSealed(pipeline, registry, prepared);
     const events = (): readonly RecordedEvent[] => {
       if (replayed) return [];
       let position = record.position - prepared.eventCount;
@@ -149,6 +152,8 @@ export function buildCore(parts: CoreParts): StoreCore {
         // There is nobody left to tell.
       }
     },
+    erasures: parts.erasures,
+    stored: (filter) => reader.readStored(1, pipeline.end.lastPosition, filter),
     onClose: (hook) => {
       parts.closeHooks.push(hook);
     },

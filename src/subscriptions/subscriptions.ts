@@ -98,6 +98,8 @@ export class Subscriptions {
       if (next >= recent.firstReadable) {
         const slice = this.#slice(next, last);
         next += slice.length;
+        const keys = this.#options.registry.fetchKeys(slice.map(([, stored]) => stored));
+        if (keys !== undefined) await keys;
         for (const event of this.#decode(slice, filter)) {
           yield event;
           if (ended()) return;
