@@ -104,6 +104,7 @@ export type {
   PartitionedReads,
   PartitionHealth,
   PartitionPositions,
+  PartitionReceipt,
   PartitionRole,
   ReadPartitionsOptions,
   SubscribePartitionsOptions,
@@ -215,5 +216,6 @@ export { readWriterLease, type WriterLeaseOptions } from "./store/read-writer-le
 export type { EventMetadata, NewEvent, PersonalPart, RecordedEvent } from "./vocabulary/event.ts";
 export type { ExpectedVersion } from "./vocabulary/expected-version.ts";
 export type { EventFilter, FilterClause } from "./vocabulary/filter.ts";
+export type { SubjectForgotten } from "./vocabulary/forgotten.ts";
 export { categoryOf } from "./vocabulary/names.ts";
 export type { WriterLease } from "./vocabulary/writer-lease.ts";

@@ -46,7 +46,10 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     ...["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "subscriptions", "decider"],
     ...["processors", "reporting", "privacy"],
   ],
-  partitions: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "decider", "processors", "store"],
+  partitions: [
+    ...["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "decider", "processors", "privacy"],
+    "store",
+  ],
   "index.ts": [
     ...["errors.ts", "vocabulary", "runtime", "kv", "schema", "log", "subscriptions", "decider", "processors"],
     ...["reporting", "store", "partitions", "privacy"],

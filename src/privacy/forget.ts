@@ -15,9 +15,10 @@ import { lifecycleStreamName, systemAppend } from "../log/system-events.ts";
 import { subjectTagPrefix } from "../schema/personal-data.ts";
 import type { EventMetadata, RecordedEvent } from "../vocabulary/event.ts";
 import { checkFilter } from "../vocabulary/filter.ts";
+import { forgottenType, type SubjectForgotten } from "../vocabulary/forgotten.ts";
 import { checkName } from "../vocabulary/names.ts";
 import type { ForgetReceipt } from "./face.ts";
-import { type ForgottenData, forgottenType, receiptOf } from "./receipt.ts";
+import { receiptOf } from "./receipt.ts";
 import type { SubjectKeys } from "./subject-keys.ts";
 
 /** How many rows are removed in one commit, and read at once. */
@@ -119,7 +120,7 @@ export class Forgetting {
     const { streams, events } = await this.#streamsOf(hash);
     const snapshots = await this.#removeSnapshots(streams);
     const documents = await this.#layers.erase(subject);
-    const data: ForgottenData = {
+    const data: SubjectForgotten = {
       subject: hash,
       keys: keyIds,
       forgottenAt: new Date(sinceMs).toISOString(),
@@ -194,7 +195,7 @@ export class Forgetting {
     const filter = { types: [forgottenType], tags: [`${subjectTagPrefix}${hash}`] };
     const read = this.#core.reader.readAll({ direction: "backwards", limit: 1, filter });
     for await (const { data, position } of read as AsyncIterable<RecordedEvent>)
-      return receiptOf(data as ForgottenData, position, true);
+      return receiptOf(data as SubjectForgotten, position, true);
     return undefined;
   }
 

@@ -7,7 +7,7 @@
 import { decodeEvent } from "../format/envelope.ts";
 import type { RecentLog } from "../log/recent-log.ts";
 import { checkFilter } from "../vocabulary/filter.ts";
-import { type ForgottenData, forgottenType } from "./receipt.ts";
+import { forgottenType, type SubjectForgotten } from "../vocabulary/forgotten.ts";
 import type { SubjectKeys } from "./subject-keys.ts";
 
 const receipts = checkFilter({ types: [forgottenType] });
@@ -32,7 +32,7 @@ export class ForgottenElsewhere {
     for (const at of found) {
       const stored = this.#recent.find(at)?.stored;
       if (stored === undefined) continue;
-      const { subject, keys, forgottenAt } = decodeEvent(stored).data as ForgottenData;
+      const { subject, keys, forgottenAt } = decodeEvent(stored).data as SubjectForgotten;
       this.#keys.expire(subject, keys, Date.parse(forgottenAt));
     }
     if (found.length > 0) this.#recent.dropDecoded();
