@@ -2,6 +2,7 @@
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import * as v from "valibot";
+import { snapshotSpan } from "../../src/format/key-families.ts";
 import {
   type Decider,
   defineDecider,
@@ -12,7 +13,6 @@ import {
   type Projection,
   type SubjectForgotten,
 } from "../../src/index.ts";
-import { snapshotSpan } from "../../src/format/key-families.ts";
 import type { StoreCore } from "../../src/log/store-internals.ts";
 import type { ProjectionMode } from "../../src/processors/define-projection.ts";
 import { collect, errorOf } from "../support/collect.ts";
@@ -105,7 +105,12 @@ describe("Forgetting a subject", () => {
     test(`takes it out of ${mode} documents that are declared to hold it`, async () => {
       const names = namesProjection(mode, false);
       const cards = namesProjection(mode, true);
-      await using store = await openEventStore({ url: "memory:", events: [people], encryption, projections: [names, cards] });
+      await using store = await openEventStore({
+        url: "memory:",
+        events: [people],
+        encryption,
+        projections: [names, cards],
+      });
       await store.append("person-1", [registered("1", "Kim")], { expectedVersion: 0 });
       const { position } = await store.append("person-2", [registered("2", "Lee")], { expectedVersion: 0 });
       expect(await store.documents(names).get("1", { atLeast: position })).toEqual({ name: "Kim", renamed: 0 });
@@ -153,8 +158,7 @@ describe("Forgetting a subject", () => {
         Registered: (e, sql, { table }) =>
           sql`insert into ${table("contacts")} (subject, name) values (${e.personal?.subject ?? ""}, ${e.data.name})`,
       },
-      forget: (e, sql, { table }) =>
-        sql`update ${table("contacts")} set name = null where subject = ${e.data.subject}`,
+      forget: (e, sql, { table }) => sql`update ${table("contacts")} set name = null where subject = ${e.data.subject}`,
     });
     await using store = await openEventStore({ url: "memory:", events: [people], encryption, projections: [contacts] });
     await store.append("person-1", [registered("1", "Kim")], { expectedVersion: 0 });
@@ -213,14 +217,16 @@ describe("Forgetting a subject", () => {
     for (let round = 1; round <= 20; round += 1) {
       const forgetting = store.forget("person:1");
       const appends = Array.from({ length: 8 }, (_, index) =>
-        store.append("person-1", [{ type: "Renamed", data: { id: "1", name: `${round}.${index}` } }], { expectedVersion: "any" }),
+        store.append("person-1", [{ type: "Renamed", data: { id: "1", name: `${round}.${index}` } }], {
+          expectedVersion: "any",
+        }),
       );
       const receipt = await forgetting;
       const done = await Promise.all(appends);
       for (const { position, streamVersion } of done) {
         version = Math.max(version, streamVersion);
         const [event] = await collect(store.readAll({ fromPosition: position, limit: 1 }));
-        const { name } = event?.data as { name: string | null };
+        const { name } = (event?.data ?? {}) as { name?: string | null };
         if (position > receipt.position) expect(name).not.toBeNull();
         // Whatever could not be read says why.
         if (name === null) expect(event?.personal?.erased).toBe("forgotten");

@@ -3,11 +3,13 @@
 import * as v from "valibot";
 import {
   defineEvents,
+  defineProjection,
   type EventDefinition,
   type EventDefinitions,
   type EventStore,
   event,
   type OpenOptions,
+  type Projection,
 } from "../../src/index.ts";
 import { createMemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
 import { openMemoryObjects } from "../../src/kv/memory-objects.ts";
@@ -98,3 +100,12 @@ export function peopleStorage(): PeopleStorage {
       openWithCore(openMemoryKv(storage), { events: [people], encryption, ...options }, async () => shared),
   };
 }
+
+/** A card a person, which says that it holds personal data. */
+export const nameCards: Projection<{ readonly name: string | null }> = defineProjection("name-cards", {
+  version: 1,
+  mode: "async",
+  document: v.object({ name: v.nullable(v.string()) }),
+  on: { Registered: ({ data }, docs) => docs.set(data.id, { name: data.name }) },
+  personal: { keys: (subject) => [subject.slice("person:".length)] },
+});
