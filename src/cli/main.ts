@@ -8,11 +8,13 @@ import type { Command } from "./command.ts";
 import { costCommand } from "./cost.ts";
 import { exportCommand } from "./export.ts";
 import { type ExitCode, exitCodeOf, exitCodes, firstError, OutputClosed, sentenceOf, usageFailure } from "./failure.ts";
+import { forgetCommand } from "./forget.ts";
 import { commandHelp, overallHelp } from "./help.ts";
 import { importCommand } from "./import.ts";
 import { nearest } from "./nearest.ts";
 import { standardOutput } from "./output.ts";
 import { readCommand } from "./read.ts";
+import { rotateKeysCommand } from "./rotate-keys.ts";
 import { statsCommand } from "./stats.ts";
 import { streamsCommand } from "./streams.ts";
 import { writerCommand } from "./writer.ts";
@@ -25,6 +27,8 @@ const commands: readonly Command[] = [
   statsCommand,
   writerCommand,
   costCommand,
+  forgetCommand,
+  rotateKeysCommand,
 ];
 
 function findCommand(name: string): Command {
