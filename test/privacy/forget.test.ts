@@ -3,6 +3,7 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import * as v from "valibot";
 import { snapshotSpan } from "../../src/format/key-families.ts";
+import { decodeKeyShard, keyShardName } from "../../src/format/key-shard.ts";
 import {
   type Decider,
   defineDecider,
@@ -13,11 +14,17 @@ import {
   type Projection,
   type SubjectForgotten,
 } from "../../src/index.ts";
+import { createMemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
+import { openMemoryObjects } from "../../src/kv/memory-objects.ts";
+import type { ObjectAccess } from "../../src/kv/objects.ts";
 import type { StoreCore } from "../../src/log/store-internals.ts";
 import type { ProjectionMode } from "../../src/processors/define-projection.ts";
-import { collect, errorOf } from "../support/collect.ts";
+import { systemClock } from "../../src/runtime/clock.ts";
+import { openEventStoreOn } from "../../src/store/open-event-store.ts";
+import { collect, errorOf, until } from "../support/collect.ts";
 import { encryption, people, peopleStorage, registered } from "../support/people.ts";
 import { sqliteDatabase } from "../support/reporting.ts";
+import { steppingKv } from "../support/stepping.ts";
 
 setDefaultTimeout(60_000);
 
@@ -84,7 +91,7 @@ describe("Forgetting a subject", () => {
 
   test("is not undone by a command that was under way with the old state", async () => {
     const storage = peopleStorage();
-    const { store, core } = await storage.open();
+    const { store } = await storage.open();
     const [entered, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
     const decider = personDecider(async () => {
       entered.resolve();
@@ -97,8 +104,83 @@ describe("Forgetting a subject", () => {
     go.resolve();
     await command;
     expect((await store.load(decider, "1")).state).toEqual({ name: null, plan: "gold" });
-    expect(await snapshotsOf(core, "person-1")).toBe(0);
+    // What is written in the background is through when the store has closed.
     await store.close();
+    const again = await storage.open();
+    expect(await snapshotsOf(again.core, "person-1")).toBe(0);
+    await again.store.close();
+  });
+
+  test("is not undone by a processor that had read ahead before and goes on after", async () => {
+    const [cards, names] = [namesProjection("async", true), namesProjection("async", false)];
+    await using store = await openEventStore({
+      url: "memory:",
+      events: [people],
+      encryption,
+      projections: [cards, names],
+    });
+    await store.pauseProcessor("cards");
+    const { position } = await store.append("person-1", [registered("1", "Kim")], { expectedVersion: 0 });
+    await store.waitFor("names", position);
+    await store.forget("person:1");
+    await store.resumeProcessor("cards");
+    expect(await store.documents(cards).get("1", { atLeast: position })).toEqual({ name: null, renamed: 0 });
+  });
+
+  test("seals anew what waits in the queue under a key that is destroyed meanwhile", async () => {
+    const storage = createMemoryStorage();
+    const inner = openMemoryObjects(systemClock);
+    const [held, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    let holding = false;
+    let onPut: (() => Promise<void>) | undefined;
+    const memory = openMemoryKv(storage);
+    const kv = steppingKv(memory, () => {});
+    const gated: typeof kv = {
+      ...kv,
+      write: async (operations) => {
+        if (holding) {
+          held.resolve();
+          await go.promise;
+        }
+        await kv.write(operations);
+      },
+    };
+    const objects: ObjectAccess = {
+      ...inner,
+      put: async (...given) => {
+        await onPut?.();
+        return await inner.put(...given);
+      },
+    };
+    await using store = await openEventStoreOn(gated, { events: [people], encryption }, async () => objects);
+    await store.append("person-1", [registered("1", "Kim")], { expectedVersion: 0 });
+    const appends: Promise<unknown>[] = [];
+    onPut = async () => {
+      onPut = undefined;
+      // One group is being written; the next one waits behind it, sealed under the key that is about to go.
+      holding = true;
+      appends.push(store.append("person-2", [{ type: "PlanChanged", data: { plan: "x" } }], { expectedVersion: 0 }));
+      await held.promise;
+      appends.push(
+        store.append("person-1", [{ type: "Renamed", data: { id: "1", name: "Robin" } }], { expectedVersion: 1 }),
+      );
+    };
+    const forgetting = store.forget("person:1");
+    await until(
+      async () => (await collect(inner.list("keys/"))).length === 2 && appends.length === 2 && onPut === undefined,
+    );
+    const { subject } = (await collect(store.readStream("person-1", { limit: 1 })))[0]?.personal ?? { subject: "" };
+    const isDestroyed = async (): Promise<boolean> => {
+      const stored = await inner.get(keyShardName(subject));
+      return decodeKeyShard(keyShardName(subject), stored?.bytes ?? new Uint8Array()).forgotten.size === 1;
+    };
+    await until(isDestroyed);
+    holding = false;
+    go.resolve();
+    await Promise.all(appends);
+    await forgetting;
+    const events = await collect(store.readStream("person-1"));
+    expect(events.map(({ data }) => (data as { name: unknown }).name)).toEqual([null, "Robin"]);
   });
 
   for (const mode of ["inline", "async", "live"] satisfies ProjectionMode[]) {
