@@ -16,7 +16,9 @@ export interface WrappedKey {
 
 /**
  * What wraps keys: a KMS, an HSM, or `localKeyService`. `context` is bound to the wrapped key (additional authenticated data, an
- * encryption context): to unwrap with another one must fail. What it throws or rejects with is told as `encryption-key`.
+ * encryption context): to unwrap with another one must fail. What it throws or rejects with is told as `encryption-key`, and at a read
+ * as `unreadable-event` of that event alone; but a `StorageUnavailableError` is told as it is, so that whoever follows the log tries
+ * again until the service is there. Throttled and refused connections are best told so.
  */
 export interface KeyService {
   /** The id of the master key that `wrap` takes now; rotation wraps anew what another one has wrapped. */

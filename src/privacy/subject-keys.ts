@@ -4,7 +4,7 @@
  * sealing and opening do not. A key that is neither there nor known to be forgotten is lost, and that is never read as `null`.
  */
 
-import { EncryptionKeyError, StoreClosedError } from "../errors.ts";
+import { EncryptionKeyError, StorageUnavailableError, StoreClosedError } from "../errors.ts";
 import { mayBeSealed, readHeader, type StoredEvent } from "../format/envelope.ts";
 import { type KeyShard, keyShardName, type WrappedSubjectKey } from "../format/key-shard.ts";
 import type { SealedFields } from "../format/sealed-fields.ts";
@@ -275,6 +275,8 @@ export class SubjectKeys implements SubjectCipher {
       return await this.#unwrapped(stored, atMs);
     } catch (cause) {
       if (cause instanceof EncryptionKeyError) return { lost: cause };
+      // The service says that it will be there again: who reads waits, instead of passing over the event.
+      if (cause instanceof StorageUnavailableError) throw cause;
       return { lost: new EncryptionKeyError(`its key cannot be unwrapped: ${messageOf(cause)}`, { cause }) };
     }
   }

@@ -1,9 +1,13 @@
 /** Which fields can be personal, what is refused, and what of an event stays readable for whom. */
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
 import fc from "fast-check";
 import * as v from "valibot";
 import { decodeEvent, encodeEvent, readHeader } from "../../src/format/envelope.ts";
+import { decodeErasure } from "../../src/format/erasure-record.ts";
+import { erasureKey } from "../../src/format/key-families.ts";
+import { decodeKeyRecord } from "../../src/format/key-record.ts";
 import {
   decodeKeyShard,
   emptyKeyShard,
@@ -28,6 +32,7 @@ import { systemClock } from "../../src/runtime/clock.ts";
 import { checkPersonalFields, putFields, takeFields, tellingTag } from "../../src/schema/personal-data.ts";
 import { collect, errorOf } from "../support/collect.ts";
 import { encryption, masterKey, peopleStorage, registered } from "../support/people.ts";
+import { personalSamples } from "../support/personal-samples.ts";
 
 setDefaultTimeout(60_000);
 
@@ -323,6 +328,35 @@ describe("A box", () => {
     nowMs += 1_100;
     expect(await read()).toBe("forgotten");
     expect(open(reader, stored)).toEqual({ kind: "forgotten", atMs: 5 });
+  });
+});
+
+describe("Format 1 of what personal data leaves in storage", () => {
+  test("is written and read by today's code", async () => {
+    const stored: Record<string, string> = await Bun.file(join(import.meta.dir, "../fixtures/personal-1.json")).json();
+    expect(personalSamples()).toEqual(stored);
+    const bytes = (name: string): Buffer => Buffer.from(stored[name] ?? "", "hex");
+    const decoded = decodeEvent({ streamName: "person-1", version: 1, position: 1, bytes: bytes("event") });
+    expect(decoded.data).toEqual({ id: "1", name: null });
+    expect(decoded.metadata).toEqual({ actor: "kim" });
+    expect(decoded.sealed?.paths).toEqual(["name", "address.street"]);
+    expect(Buffer.from(decoded.sealed?.keyId ?? []).toString("hex")).toBe("0123456789abcdef");
+    expect(decoded.sealed?.box.length).toBe(48);
+    const shard = decodeKeyShard("keys/133", bytes("shard"));
+    expect([...shard.keys.keys(), ...shard.forgotten.keys()]).toEqual(["0123456789abcdef", "fedcba9876543210"]);
+    expect(decodeKeyRecord(bytes("record"))).toMatchObject({ storeId: "store", masterKeyId: "kms/1" });
+    const key = erasureKey("00112233445566778899aabbccddeeff");
+    expect(decodeErasure(key, bytes("erasure")).sinceMs).toBe(Date.UTC(2026, 0, 31, 12, 30));
+  });
+
+  test("is refused where a newer version wrote it", () => {
+    const event = Buffer.from(personalSamples().event ?? "", "hex");
+    const header = readHeader(event);
+    const at = event.indexOf(Buffer.from(header.sealed?.subject ?? [])) - 1;
+    event[at] = 2;
+    const stored = { streamName: "person-1", version: 1, position: 1, bytes: event };
+    expect(() => decodeEvent(stored)).toThrow("cannot be read");
+    expect(() => readHeader(event)).toThrow("newer version of Strata");
   });
 });
 

@@ -7,6 +7,7 @@ import {
   type KeyService,
   localKeyService,
   openEventStore,
+  StorageUnavailableError,
   UnreadableEventError,
 } from "../../src/index.ts";
 import { createMemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
@@ -306,6 +307,12 @@ describe("Keys", () => {
     const again = await storage.open({ encryption: { keyService: service } });
     trouble = new Error("again");
     expect((await errorOf(collect(again.store.readAll()))).message).toContain("again");
+    // What passes by itself is not said of the event.
+    trouble = new StorageUnavailableError("throttled");
+    expect(await errorOf(collect(again.store.readAll()))).toMatchObject({
+      code: "storage-unavailable",
+      message: "throttled",
+    });
     trouble = undefined;
     answer = (bytes) => bytes.subarray(1);
     expect((await errorOf(collect(again.store.readAll()))).message).toContain("must unwrap 32 bytes");
