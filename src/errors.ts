@@ -16,6 +16,7 @@ export type EventStoreErrorCode =
   | "invalid-command"
   | "invalid-document"
   | "unreadable-event"
+  | "encryption-key"
   | "store-not-found"
   | "stream-deleted"
   | "stream-truncated"
@@ -187,6 +188,17 @@ export class UnreadableEventError extends EventStoreError {
     this.streamName = event.streamName;
     this.version = event.version;
     this.position = event.position;
+  }
+}
+
+/**
+ * A key that personal data needs is missing, damaged, or not the one that fits: at open, of the master key or the record of the
+ * keys; at a read, as the `cause` of `unreadable-event`. Give the right key, or put back the object that the message names.
+ */
+export class EncryptionKeyError extends EventStoreError {
+  declare readonly code: "encryption-key";
+  constructor(message: string, options: EventStoreErrorOptions = {}) {
+    super("encryption-key", message, options);
   }
 }
 

@@ -32,6 +32,7 @@ export { DomainRefusal, refuse } from "./decider/refusal.ts";
 // Errors
 export {
   ConflictError,
+  EncryptionKeyError,
   type EventIssue,
   EventStoreError,
   type EventStoreErrorCode,
@@ -150,10 +151,15 @@ export type {
   PartitionedReads,
   PartitionHealth,
   PartitionPositions,
+  PartitionReceipt,
   PartitionRole,
   ReadPartitionsOptions,
   SubscribePartitionsOptions,
 } from "./partitions/partitioned-event-store.ts";
+// Personal data
+export type { EncryptionOptions } from "./privacy/encryption.ts";
+export type { ForgetOptions, ForgetReceipt, PersonalDataFace, RotationReport } from "./privacy/face.ts";
+export { type KeyService, localKeyService, type MasterKey, type WrappedKey } from "./privacy/key-service.ts";
 export {
   type DueTimer,
   defineProcessManager,
@@ -168,6 +174,7 @@ export {
   defineProjection,
   type EventHandlers,
   type HandledEvent,
+  type PersonalDocuments,
   type Projection,
   type ProjectionMode,
   type ProjectionOptions,
@@ -227,13 +234,17 @@ export type { IdSource } from "./runtime/ids.ts";
 export type { Random } from "./runtime/random.ts";
 // Defining events
 export {
+  type AnyEventDefinition,
   defineEvents,
+  type Erasable,
   type EventDefinition,
   type EventDefinitions,
   type EventOptions,
   type EventTypeOf,
   event,
   type NewEventOf,
+  type PersonalDefinition,
+  type PersonalOptions,
   type RecordedEventOf,
   type Split,
   type SplitPart,
@@ -251,9 +262,10 @@ export type { OpenOptions } from "./store/open-options.ts";
 export { readWriterLease, type WriterLeaseOptions } from "./store/read-writer-lease.ts";
 // Words
 export type { ChainHead, KeptHead } from "./vocabulary/chain-head.ts";
-export type { EventMetadata, NewEvent, RecordedEvent } from "./vocabulary/event.ts";
+export type { EventMetadata, NewEvent, PersonalPart, RecordedEvent } from "./vocabulary/event.ts";
 export type { ExpectedVersion } from "./vocabulary/expected-version.ts";
 export type { EventFilter, FilterClause } from "./vocabulary/filter.ts";
+export type { SubjectForgotten } from "./vocabulary/forgotten.ts";
 export type { AsOf, Moment } from "./vocabulary/moment.ts";
 export { categoryOf } from "./vocabulary/names.ts";
 export type { Retention, RetentionInfo } from "./vocabulary/retention.ts";

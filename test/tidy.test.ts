@@ -38,6 +38,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   schema: ["errors.ts", "vocabulary", "runtime", "format"],
   log: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema"],
   subscriptions: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log"],
+  privacy: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log"],
   decider: ["errors.ts", "vocabulary", "runtime", "format", "schema", "log"],
   processors: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "subscriptions", "decider"],
   reporting: ["errors.ts", "vocabulary", "runtime", "schema", "log", "processors"],
@@ -46,12 +47,15 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   lifecycle: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "decider", "processors"],
   store: [
     ...["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "subscriptions", "decider"],
-    ...["processors", "reporting", "history", "lifecycle", "backup"],
+    ...["processors", "reporting", "privacy", "history", "lifecycle", "backup"],
   ],
-  partitions: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "decider", "processors", "store"],
+  partitions: [
+    ...["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "decider", "processors", "privacy"],
+    "store",
+  ],
   "index.ts": [
     ...["errors.ts", "vocabulary", "runtime", "kv", "schema", "log", "subscriptions", "decider", "processors"],
-    ...["reporting", "history", "lifecycle", "store", "partitions", "backup"],
+    ...["reporting", "privacy", "history", "lifecycle", "store", "partitions", "backup"],
   ],
   testing: [
     ...["index.ts", "errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "decider", "processors"],

@@ -21,6 +21,7 @@ import { memory } from "./memory.ts";
 import { partitions } from "./partitions.ts";
 import { payloadEncoding } from "./payload-encoding.ts";
 import { peers } from "./peers.ts";
+import { personalData } from "./personal-data.ts";
 import { projections } from "./projections.ts";
 import { replay } from "./replay.ts";
 import { replicaLag } from "./replica-lag.ts";
@@ -46,6 +47,7 @@ export const scenarios: readonly Scenario[] = [
   longRun,
   longLife,
   payloadEncoding,
+  personalData,
   peers,
   bucketPut,
   bucketAppend,

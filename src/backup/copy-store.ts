@@ -207,6 +207,7 @@ async function finish(
     return;
   }
   if (storeId === undefined) throw new InternalError("A copy that is to be a store has no id");
-  const own: StoreHeader = { ...header, storeId, copiedFrom: { storeId: header.storeId, position } };
+  const copiedFrom = { storeId: header.storeId, position };
+  const own: StoreHeader = { ...header, storeId, copiedFrom, sealedAs: header.sealedAs ?? header.storeId };
   await finishTarget(kv, own, undefined);
 }

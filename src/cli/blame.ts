@@ -7,7 +7,7 @@ import { deciderOption, loadDecider, stateNote } from "./decider-file.ts";
 import { CommandFailure, type ExitCode, exitCodes } from "./failure.ts";
 import { colorOption, eventJson, painter, valueText } from "./history-text.ts";
 import { momentOf, momentOptions, readerAt } from "./moment.ts";
-import { chosenStore, openExisting, readingNote, storeOptions } from "./open-store.ts";
+import { chosenStore, openExisting, personalOptions, readingNote, storeOptions } from "./open-store.ts";
 import { standardOutput } from "./output.ts";
 import { toPlainData } from "./plain-data.ts";
 import { visible } from "./text.ts";
@@ -21,6 +21,7 @@ export const blameCommand: Command = {
     { name: "version", value: "N", text: "of the state at this version (default: the newest)" },
     ...momentOptions,
     colorOption,
+    ...personalOptions,
     ...storeOptions,
   ],
   notes: [
@@ -39,7 +40,10 @@ async function run(given: Arguments): Promise<ExitCode> {
   const chosen = chosenStore(given);
   const file = given.text("decider");
   const decider = file === undefined ? undefined : await loadDecider(file);
-  await using store = await openExisting(chosen, decider?.events);
+  await using store = await openExisting(chosen, {
+    ...(decider && { events: decider.events }),
+    hide: given.flag("hide-personal"),
+  });
   const options = { ...(toVersion === undefined ? {} : { toVersion }), ...(decider === undefined ? {} : { decider }) };
   const blame = await readerAt(store, moment).blame(streamName, options);
   if (blame === undefined) throw new CommandFailure("not-found", `There is no stream ${printable(streamName)}`);

@@ -7,7 +7,7 @@ import { deciderOption, loadDecider, stateNote } from "./decider-file.ts";
 import { CommandFailure, type ExitCode, exitCodes, usageFailure } from "./failure.ts";
 import { changeLines, changesJson, colorOption, painter } from "./history-text.ts";
 import { momentOf, momentOptions, readerAt } from "./moment.ts";
-import { chosenStore, openExisting, readingNote, storeOptions } from "./open-store.ts";
+import { chosenStore, openExisting, personalOptions, readingNote, storeOptions } from "./open-store.ts";
 import { standardOutput } from "./output.ts";
 import { visible } from "./text.ts";
 
@@ -22,6 +22,7 @@ export const diffCommand: Command = {
     { name: "limit", short: "n", value: "N", text: `at most so many changes (default: ${changesMaxDefault})` },
     ...momentOptions,
     colorOption,
+    ...personalOptions,
     ...storeOptions,
   ],
   notes: [
@@ -51,7 +52,10 @@ async function run(given: Arguments): Promise<ExitCode> {
   const chosen = chosenStore(given);
   const file = given.text("decider");
   const decider = file === undefined ? undefined : await loadDecider(file);
-  await using store = await openExisting(chosen, decider?.events);
+  await using store = await openExisting(chosen, {
+    ...(decider && { events: decider.events }),
+    hide: given.flag("hide-personal"),
+  });
   const options = { ...versions, changesMax, ...(decider === undefined ? {} : { decider }) };
   const diff = await readerAt(store, moment).diff(streamName, options);
   if (diff === undefined) throw new CommandFailure("not-found", `There is no stream ${printable(streamName)}`);

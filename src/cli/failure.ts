@@ -68,6 +68,7 @@ function exitCodeOfStore(code: EventStoreErrorCode): ExitCode {
     case "conflict":
     case "stream-truncated":
     case "unreadable-event":
+    case "encryption-key":
     case "store-closed":
     case "writer-fenced":
     case "writer-active":

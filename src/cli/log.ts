@@ -17,7 +17,7 @@ import {
   valueText,
 } from "./history-text.ts";
 import { momentOf, momentOptions, readerAt } from "./moment.ts";
-import { chosenStore, openExisting, readingNote, storeOptions } from "./open-store.ts";
+import { chosenStore, openExisting, personalOptions, readingNote, storeOptions } from "./open-store.ts";
 import { standardOutput } from "./output.ts";
 import { visible } from "./text.ts";
 
@@ -33,6 +33,7 @@ export const logCommand: Command = {
     { name: "reverse", text: "the oldest first" },
     ...momentOptions,
     colorOption,
+    ...personalOptions,
     ...storeOptions,
   ],
   notes: [
@@ -91,7 +92,10 @@ async function run(given: Arguments): Promise<ExitCode> {
   const chosen = chosenStore(given);
   const file = given.text("decider");
   const decider = file === undefined ? undefined : await loadDecider(file);
-  await using store = await openExisting(chosen, decider?.events);
+  await using store = await openExisting(chosen, {
+    ...(decider && { events: decider.events }),
+    hide: given.flag("hide-personal"),
+  });
   const reader = readerAt(store, moment);
   if ((await reader.streamInfo(streamName)) === undefined) {
     const when = moment === undefined ? "" : " as of then";

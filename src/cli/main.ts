@@ -14,6 +14,7 @@ import { deleteCommand } from "./delete.ts";
 import { diffCommand } from "./diff.ts";
 import { exportCommand } from "./export.ts";
 import { type ExitCode, exitCodeOf, exitCodes, firstError, OutputClosed, sentenceOf, usageFailure } from "./failure.ts";
+import { forgetCommand } from "./forget.ts";
 import { commandHelp, overallHelp } from "./help.ts";
 import { importCommand } from "./import.ts";
 import { logCommand } from "./log.ts";
@@ -21,6 +22,7 @@ import { nearest } from "./nearest.ts";
 import { standardOutput } from "./output.ts";
 import { readCommand } from "./read.ts";
 import { retentionCommand } from "./retention.ts";
+import { rotateKeysCommand } from "./rotate-keys.ts";
 import { statsCommand } from "./stats.ts";
 import { streamsCommand } from "./streams.ts";
 import { traceCommand } from "./trace.ts";
@@ -50,6 +52,8 @@ const commands: readonly Command[] = [
   deleteCommand,
   undeleteCommand,
   archiveCommand,
+  forgetCommand,
+  rotateKeysCommand,
 ];
 
 function findCommand(name: string): Command {

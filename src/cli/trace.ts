@@ -7,7 +7,7 @@ import type { Command } from "./command.ts";
 import { CommandFailure, type ExitCode, exitCodes } from "./failure.ts";
 import { colorOption, eventJson, type Paint, painter } from "./history-text.ts";
 import { momentOf, momentOptions, readerAt } from "./moment.ts";
-import { chosenStore, openExisting, readingNote, storeOptions } from "./open-store.ts";
+import { chosenStore, openExisting, personalOptions, readingNote, storeOptions } from "./open-store.ts";
 import { standardOutput } from "./output.ts";
 import { formatCount, formatCounted, visible } from "./text.ts";
 
@@ -21,6 +21,7 @@ export const traceCommand: Command = {
     { name: "limit", short: "n", value: "N", text: "at most so many events (default: 10000)" },
     ...momentOptions,
     colorOption,
+    ...personalOptions,
     ...storeOptions,
   ],
   notes: [
@@ -76,7 +77,7 @@ async function run(given: Arguments): Promise<ExitCode> {
   const toPosition = given.integer("to-position", 1);
   const eventsMax = given.integer("limit", 1);
   const moment = momentOf(given);
-  await using store = await openExisting(chosenStore(given));
+  await using store = await openExisting(chosenStore(given), { hide: given.flag("hide-personal") });
   const trace = await readerAt(store, moment).trace(correlationId, {
     ...(fromPosition === undefined ? {} : { fromPosition }),
     ...(toPosition === undefined ? {} : { toPosition }),

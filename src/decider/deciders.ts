@@ -53,8 +53,8 @@ export class Deciders {
       throw new InvalidArgumentError("decider", `${printable(decider.name)} has no snapshots`, {
         outcome: "not-applied",
       });
-    const { state, version, position } = await this.#handler.load(decider, streamName);
-    if (version > 0) await this.snapshots.write(decider, decider.snapshots, streamName, { state, version, position });
-    return { streamName, version };
+    const kept = await this.#handler.load(decider, streamName);
+    if (kept.version > 0) await this.snapshots.write(decider, decider.snapshots, streamName, kept);
+    return { streamName, version: kept.version };
   }
 }

@@ -13,6 +13,8 @@ import type { AnyDecider, SnapshotPolicy } from "./define-decider.ts";
 
 /** Where loads look for a snapshot to begin from. */
 export interface SnapshotFinder {
+  /** How many subjects had been forgotten (`StoreCore.erasures`); 0 where nothing is kept that is loaded. */
+  readonly erasures: number;
   /** The stream's snapshot, where there is one that fits. `past`: the stream is seen as of a moment, which it may reach beyond. */
   find(
     decider: AnyDecider,
@@ -23,6 +25,7 @@ export interface SnapshotFinder {
 }
 
 export class SnapshotReader implements SnapshotFinder {
+  readonly erasures: number = 0;
   readonly #rows: Pick<StoreCore["rows"], "get">;
   readonly #warn: (error: unknown) => void;
 

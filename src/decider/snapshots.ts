@@ -22,6 +22,13 @@ export interface StateToKeep {
   readonly state: unknown;
   readonly version: number;
   readonly position: number;
+  /** How many subjects had been forgotten when its events were read (`StoreCore.erasures`). */
+  readonly since: number;
+}
+
+/** A subject was forgotten since a state was read: it may hold what must not be kept. */
+class ErasedMeanwhile extends Error {
+  override readonly name = "ErasedMeanwhile";
 }
 
 export class Snapshots implements SnapshotFinder {
@@ -37,11 +44,16 @@ export class Snapshots implements SnapshotFinder {
     });
   }
 
+  /** To be taken before a state is read that may be kept. */
+  get erasures(): number {
+    return this.#core.erasures.count;
+  }
+
   async find(...given: Parameters<SnapshotFinder["find"]>): Promise<Snapshot | undefined> {
     return await this.#reader.find(...given);
   }
 
-  /** Writes a snapshot and waits for it. Throws as `rows`, and as `commit`. */
+  /** Writes a snapshot and waits for it; none where a subject was forgotten meanwhile. Throws as `rows`, and as `commit`. */
   async write(
     decider: AnyDecider,
     policy: SnapshotPolicy<unknown>,
@@ -49,8 +61,7 @@ export class Snapshots implements SnapshotFinder {
     kept: StateToKeep,
   ): Promise<void> {
     const rows = await this.rows(decider, policy, streamName, kept);
-    await this.#core.useFamilies(["snapshots"]);
-    await this.#core.submit({ rows });
+    await this.keep(kept, (guard) => this.#core.submit({ rows, guard }));
   }
 
   /**
@@ -73,6 +84,23 @@ export class Snapshots implements SnapshotFinder {
     const about = { streamVersion: kept.version, position: kept.position, takenAtMs: this.#core.clock.now() };
     const older = await this.#older(streamName, decider.name, policy.version);
     return [...older, { kind: "put", key, value: encodeSnapshot(key, about, state) }];
+  }
+
+  /**
+   * Commits the rows of a kept state. None are written where a subject was forgotten since it was read, who may be in it. Answers
+   * whether they were.
+   */
+  async keep(kept: StateToKeep, commit: (guard: () => Error | undefined) => Promise<unknown>): Promise<boolean> {
+    await this.#core.useFamilies(["snapshots"]);
+    // Asked in commit order: what comes before the forgetting is removed by it, what comes after is refused here.
+    const guard = (): Error | undefined => (this.erasures === kept.since ? undefined : new ErasedMeanwhile());
+    try {
+      await commit(guard);
+      return true;
+    } catch (error) {
+      if (!(error instanceof ErasedMeanwhile)) throw error;
+      return false;
+    }
   }
 
   async #older(streamName: string, deciderName: string, version: number): Promise<readonly KvOperation[]> {

@@ -13,6 +13,8 @@ export interface LoadedState extends FoldedState {
   readonly position: number;
   /** How many events were folded for it. */
   readonly folded: number;
+  /** How many subjects had been forgotten when it was begun. */
+  readonly since: number;
 }
 
 export interface LoadOptions {
@@ -36,8 +38,9 @@ export function foldingOf({ name, initialState, evolve }: AnyDecider): Folding {
 export async function loadState(options: LoadOptions): Promise<LoadedState> {
   const { reader, decider, streamName, toVersion = Number.POSITIVE_INFINITY, signal } = options;
   const folding = foldingOf(decider);
+  const since = options.snapshots.erasures;
   const stream = await reader.streamInfo(streamName);
-  if (stream === undefined) return { state: initialStateOf(folding), version: 0, position: 0, folded: 0 };
+  if (stream === undefined) return { state: initialStateOf(folding), version: 0, position: 0, folded: 0, since };
   if (stream.deleted !== undefined)
     throw new StreamDeletedError(streamName, stream.deleted.at, stream.deleted.undeletableUntil);
   const last = Math.min(stream.version, toVersion);
@@ -62,7 +65,7 @@ export async function loadState(options: LoadOptions): Promise<LoadedState> {
       return await loadState({ ...options, from: undefined });
   }
   version = Math.min(version, toVersion);
-  return { state: freezeDeeply(state), version, position, folded: version - start.version };
+  return { state: freezeDeeply(state), version, position, folded: version - start.version, since };
 }
 
 /** Where nothing is known yet. Throws `stream-truncated` where events that it would need are gone. */

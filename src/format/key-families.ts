@@ -29,11 +29,12 @@
  * | 79  | compaction       | name                         | up to where the log is compacted, and what is remembered of it |
  * | 7a  | retention        | kind; scope, name / time, stream / category | rules, streams with events to drop, how far rules have got |
  * | 7b  | archives         | stream, last version         | an object of the archive: what is in it, and its checksum    |
+ * | 7c  | erasures         | subject's hash               | a subject that is being forgotten (erasure-record.ts)        |
  * | 7d  | backup           | -                            | what this copy of another store is, and whether it is whole  |
  *
  * Families from 70 on belong to the layers above the log; keys of 71 to 78 are made in processor-keys.ts,
  * those of 7a and 7b in lifecycle-keys.ts.
- * Free for later families: 12-1f, 21-2f, 33-3f, 41-4f, 51-5f, 62-6f, 7c, 7e-fe.
+ * Free for later families: 12-1f, 21-2f, 33-3f, 41-4f, 51-5f, 62-6f, 7e-fe.
  */
 
 import {
@@ -75,6 +76,7 @@ export const upperTags = {
   compaction: 0x79,
   retention: 0x7a,
   archives: 0x7b,
+  erasures: 0x7c,
   backup: 0x7d,
 } as const;
 
@@ -328,6 +330,18 @@ export function ownerOfSnapshotKey(key: Uint8Array): {
 export function compactionKey(name: string): Buffer {
   return tagged(upperTags.compaction, orderedString(name));
 }
+
+/** A subject that is being forgotten, by its hash. */
+export function erasureKey(subjectHash: string): Buffer {
+  return tagged(upperTags.erasures, orderedString(subjectHash));
+}
+
+export function subjectHashOfErasureKey(key: Uint8Array): string {
+  return new OrderedReader(key, 1).string();
+}
+
+/** All subjects that are being forgotten. */
+export const erasureSpan: KeySpan = spanOf(Buffer.of(upperTags.erasures));
 
 /** Every key of the store; used to tell an empty database from one that is not ours. */
 export const everyKey: { readonly start: Buffer } = { start: Buffer.of(0x00) };

@@ -11,9 +11,16 @@ export function settingsKey(processor: string): Buffer {
   return tagged(upperTags.processorSettings, orderedString(processor));
 }
 
+/** The settings of all processors. */
+export const settingsSpan: KeySpan = spanOf(Buffer.of(upperTags.processorSettings));
+
+export function nameOfSettingsKey(key: Uint8Array): string {
+  return new OrderedReader(key, 1).string();
+}
+
 /** Whose settings stand under a key; `undefined` for keys of other families. */
 export function processorOfSettingsKey(key: Uint8Array): string | undefined {
-  return key[0] === upperTags.processorSettings ? new OrderedReader(key, 1).string() : undefined;
+  return key[0] === upperTags.processorSettings ? nameOfSettingsKey(key) : undefined;
 }
 
 export function checkpointKey(processor: string, generation: number): Buffer {

@@ -27,6 +27,8 @@ export interface StoreHeader {
   readonly cacheFamilies?: readonly string[];
   /** Which store this one was copied from, and how far that one went then; absent where it was not. */
   readonly copiedFrom?: { readonly storeId: string; readonly position: number };
+  /** The store that the keys of personal data are bound to, where it is another: a copy has the keys of what it was copied from. */
+  readonly sealedAs?: string;
 }
 
 function headerText(header: object): string {

@@ -19,7 +19,7 @@ export interface Step {
   readonly after: unknown;
 }
 
-const noSnapshots: SnapshotFinder = { find: async () => undefined };
+const noSnapshots: SnapshotFinder = { erasures: 0, find: async () => undefined };
 
 export class StateFold {
   readonly #look: Look;

@@ -6,7 +6,7 @@
 
 import type { KeptDecider, KnownDeciders } from "../decider/known-deciders.ts";
 import type { Snapshots } from "../decider/snapshots.ts";
-import { loadState } from "../decider/state-loader.ts";
+import { type LoadedState, loadState } from "../decider/state-loader.ts";
 import { EventStoreError, type EventStoreErrorCode } from "../errors.ts";
 import { decodeCompactionRecord, encodeCompactionRecord } from "../format/compaction-record.ts";
 import { compactionKey, everySnapshot, ownerOfSnapshotKey, snapshotKey } from "../format/key-families.ts";
@@ -83,10 +83,11 @@ export class SnapshotStep implements LifecycleStep {
     const { core, signal } = pass;
     const snapshots = this.#snapshots;
     let rows: readonly KvOperation[];
+    let loaded: LoadedState;
     try {
       const from = undefined;
       const reader = core.reader;
-      const loaded = await loadState({ reader, snapshots, decider, streamName, from, past: false, signal });
+      loaded = await loadState({ reader, snapshots, decider, streamName, from, past: false, signal });
       if (loaded.version === 0) return;
       rows = await snapshots.rows(decider, policy, streamName, loaded);
     } catch (error) {
@@ -95,9 +96,8 @@ export class SnapshotStep implements LifecycleStep {
       this.#tell(core, decider.name, error);
       return;
     }
-    await core.useFamilies(["snapshots"]);
     const snapshotsDropped = rows.filter(({ kind }) => kind === "delete").length;
-    await pass.commit({ rows }, { snapshotsWritten: 1, snapshotsDropped });
+    await snapshots.keep(loaded, (guard) => pass.commit({ rows, guard }, { snapshotsWritten: 1, snapshotsDropped }));
   }
 
   #tell(core: StoreCore, deciderName: string, error: unknown): void {

@@ -3,7 +3,7 @@
 import { InvalidArgumentError, printable } from "../errors.ts";
 import { currentCause } from "../runtime/causation.ts";
 import type { EventDefinitions, NewEventOf } from "../schema/define-events.ts";
-import type { EventRegistry, PreparedEvent } from "../schema/registry.ts";
+import type { EventRegistry, PreparedEvent, PreparedPersonal } from "../schema/registry.ts";
 import type { EventMetadata, NewEvent } from "../vocabulary/event.ts";
 import { checkExpectedVersion, type ExpectedVersion } from "../vocabulary/expected-version.ts";
 import { type CheckedFilter, checkFilter, type EventFilter, namesOf } from "../vocabulary/filter.ts";
@@ -101,6 +101,8 @@ export interface PreparedCommit {
   /** What it counts for in the bounds of queue and group, rows of the layers above included. */
   readonly bytes: number;
   readonly eventCount: number;
+  /** The personal fields of its events, to be sealed before it is submitted; absent where there are none. */
+  readonly personal?: readonly PreparedPersonal[];
 }
 
 const requestKeys = ["appends", "checks", "failIfMatch", "idempotencyKey", "signal"];
@@ -190,6 +192,11 @@ function checkNoRepeats(appends: readonly PreparedAppend[]): void {
   }
 }
 
+function personalOf(events: readonly PreparedEvent[]): Pick<PreparedCommit, "personal"> {
+  const personal = events.flatMap((event) => event.personal ?? []);
+  return personal.length === 0 ? {} : { personal };
+}
+
 /**
  * Checks, validates and encodes a commit. Throws `invalid-argument` or `invalid-event`; then nothing was written.
  * `single`: it came from `append`, so that errors name the arguments of that. `extras`: it came from a layer above the log.
@@ -244,5 +251,6 @@ export function prepareCommit(
     extras,
     bytes,
     eventCount: events.length,
+    ...personalOf(events),
   };
 }

@@ -21,6 +21,7 @@ import {
 } from "./commit-extras.ts";
 import { deletedError } from "./deleted-streams.ts";
 import { idKey, type RecentEvent, type RecentLog, toRecent } from "./recent-log.ts";
+import { KeyDestroyedError } from "./sealed-commits.ts";
 import { TermIndex } from "./term-index.ts";
 
 /** A stream that the group writes. */
@@ -100,6 +101,8 @@ export class GroupJudge {
     if (deleted !== undefined) return { kind: "refused", error: deleted };
     const conflict = this.#conflictOf(commit);
     if (conflict !== undefined) return { kind: "conflict", conflict };
+    if (commit.personal?.some(({ key }) => key?.isUsable !== true))
+      return { kind: "refused", error: new KeyDestroyedError() };
     const assigned = this.#assign(commit);
     const patches: HeadPatches = new Map();
     const rejection = this.#rejectionOf(commit, assigned, patches);

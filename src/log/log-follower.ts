@@ -37,13 +37,16 @@ export class LogFollower {
   readonly recent: RecentLog = new RecentLog(0);
   readonly #kv: KvReader;
   readonly #storeId: string;
+  /** The store that the keys of its personal data are bound to. */
+  readonly sealedAs: string;
   #end: LogEnd = emptyLogEnd;
   #reached = 0;
   #advancing: Promise<boolean> | undefined;
 
-  private constructor(kv: KvReader, storeId: string) {
+  private constructor(kv: KvReader, { storeId, sealedAs = storeId }: StoreHeader) {
     this.#kv = kv;
     this.#storeId = storeId;
+    this.sealedAs = sealedAs;
   }
 
   /**
@@ -60,12 +63,11 @@ export class LogFollower {
       throw new StorageCorruptError(`There is a database that is no store of Strata: ${url}`);
     }
     await assertNoCopy(kv, found.header, url, "read");
-    const follower = new LogFollower(kv, found.storeId);
+    const follower = new LogFollower(kv, found.header);
     await follower.#startOver(found.end);
     return follower;
   }
 
-  /** The end of the log as far as it has been followed. */
   get end(): LogEnd {
     return this.#end;
   }

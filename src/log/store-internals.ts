@@ -18,6 +18,7 @@ import type { RecordedEvent } from "../vocabulary/event.ts";
 import type { CheckedFilter } from "../vocabulary/filter.ts";
 import type { CommitRequest } from "./commit.ts";
 import type { CommitExtras, GroupDecorator } from "./commit-extras.ts";
+import type { Erasures } from "./erasures.ts";
 import type { EventReader } from "./event-store.ts";
 import type { RetentionRules } from "./retention-rules.ts";
 
@@ -108,6 +109,8 @@ export interface StoreCore {
   readonly timeoutMs: number;
   /** Tells of what went wrong where there is no caller to throw at. */
   warn(error: unknown): void;
+  /** What was decoded before a subject was forgotten. */
+  readonly erasures: Erasures;
   /** Runs when the store closes, while commits are still taken; the last added runs first. What it throws is told to `warn`. */
   onClose(hook: () => Promise<void> | void): void;
 }

@@ -242,6 +242,8 @@ export class StoreReader {
     let left = count ?? Number.POSITIVE_INFINITY;
     signal?.throwIfAborted();
     for await (const list of lists) {
+      const keys = registry.fetchKeys(list);
+      if (keys !== undefined) await keys;
       for (const stored of list) {
         for (const event of registry.read(stored)) {
           if (!registry.passes(filter, event)) continue;

@@ -61,6 +61,8 @@ export class EventSource {
   readonly #behind = new Set<Cursor>();
   #feeding: Promise<void> | undefined;
   #failure: unknown;
+  /** Grows when what was decoded before must not be handed out any more. */
+  #dropped = 0;
 
   /** `onHead`: called when what is new was handed out, or found to concern nobody. */
   constructor(core: StoreCore, onHead: () => void) {
@@ -68,6 +70,7 @@ export class EventSource {
     this.#onHead = onHead;
     this.#head = core.lastPosition();
     core.onForget((positions) => this.#forget(positions));
+    core.erasures.add(() => this.#dropDecoded());
   }
 
   /** The position up to which the feed has come. */
@@ -128,6 +131,14 @@ export class EventSource {
     cursor.ahead = undefined;
   }
 
+  /** Batches that were handed out before are theirs who have them. */
+  #dropDecoded(): void {
+    this.#dropped += 1;
+    this.#newest = [];
+    this.#pieces.clear();
+    for (const cursor of this.#behind) cursor.ahead = undefined;
+  }
+
   #wait(cursor: Cursor, signal: AbortSignal): Promise<ReadBatch | undefined> {
     return new Promise((resolve) => {
       const onAbort = (): void => this.#release(waiting, undefined);
@@ -174,8 +185,9 @@ export class EventSource {
           await pause(retryMs, signal);
           continue;
         }
+        const dropped = this.#dropped;
         const piece = await this.#read(this.#head + 1, Math.min(this.#core.lastPosition(), this.#head + feedEventsMax));
-        if (piece === undefined || piece.to < piece.from) continue;
+        if (piece === undefined || piece.to < piece.from || dropped !== this.#dropped) continue;
         failures = 0;
         this.#announce(piece);
       } catch (error) {
@@ -331,8 +343,13 @@ export class EventSource {
     const entries: PieceEntry[] = [];
     let bytes = 0;
     for await (const list of this.#core.stored(from, to, undefined, signal)) {
+      const keys = this.#core.registry.fetchKeys(list);
+      if (keys !== undefined) await keys;
       for (const stored of list) {
-        entries.push(new PieceEntry(stored));
+        const entry = new PieceEntry(stored);
+        // Now, while its keys are at hand: others may have taken their place when somebody asks for it.
+        if (keys !== undefined) entry.decoded(this.#core.decode);
+        entries.push(entry);
         bytes += stored.bytes.length;
         if (bytes >= batchBytesMax && !signal.aborted) return { from, to: stored.position, bytes, entries };
       }
@@ -348,6 +365,8 @@ export class EventSource {
     const events: RecordedEvent[] = [];
     let bytes = 0;
     for await (const list of this.#core.stored(from, end, filter, signal)) {
+      const keys = this.#core.registry.fetchKeys(list);
+      if (keys !== undefined) await keys;
       for (const stored of list) {
         const { position } = stored;
         const decoded = new PieceEntry(stored).decoded(this.#core.decode);

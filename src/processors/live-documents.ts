@@ -15,19 +15,23 @@ export const liveDocumentsMax: number = foldedDocumentsMax;
 const freshness = ["atLeast", "timeoutMs", "signal"];
 
 /** The log that documents are folded from. */
-export type FoldedLog = Pick<StoreCore, "assertOpen" | "lastPosition" | "readerAt"> & {
+export type FoldedLog = Pick<StoreCore, "assertOpen" | "lastPosition" | "readerAt" | "erasures"> & {
   /** Waits for a position that the log has not reached; without it, such a position is a mistake. */
   reach?(position: number, options: WaitForOptions): Promise<void>;
 };
 
 export class LiveDocuments implements DocumentReader<unknown, string> {
   readonly #core: FoldedLog;
-  readonly #documents: FoldedDocuments;
+  #documents: FoldedDocuments;
   #folding: Promise<void> = Promise.resolve();
 
   constructor(core: FoldedLog, projection: AnyProjection) {
     this.#core = core;
     this.#documents = new FoldedDocuments(projection);
+    // Folded anew from the beginning, without what was forgotten.
+    core.erasures.add(() => {
+      this.#documents = new FoldedDocuments(projection);
+    });
   }
 
   async get(key: string, options?: unknown): Promise<unknown> {
@@ -71,9 +75,13 @@ export class LiveDocuments implements DocumentReader<unknown, string> {
   }
 
   async #foldTo(to: number): Promise<void> {
-    const { projection, position } = this.#documents;
-    if (to <= position) return;
-    const { filter = {} } = projection;
-    await this.#documents.fold(this.#core.readerAt(to).readAll({ fromPosition: position + 1, filter }), to);
+    // A fold during which something was forgotten has folded for nobody.
+    for (let documents: FoldedDocuments | undefined; documents !== this.#documents; ) {
+      documents = this.#documents;
+      const { projection, position } = documents;
+      if (to <= position) continue;
+      const { filter = {} } = projection;
+      await documents.fold(this.#core.readerAt(to).readAll({ fromPosition: position + 1, filter }), to);
+    }
   }
 }

@@ -6,6 +6,7 @@ import type { S3Options } from "../kv/object-store.ts";
 import type { LifecycleFace } from "../lifecycle/face.ts";
 import type { EventLog, EventReader } from "../log/event-store.ts";
 import type { EventLogReader } from "../log/event-store-reader.ts";
+import type { PersonalDataFace } from "../privacy/face.ts";
 import type { DocumentSource, ProcessorFace } from "../processors/face.ts";
 import type { ProcessingOptions } from "../processors/processing.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
@@ -41,6 +42,7 @@ export interface EventStore<Definitions extends EventDefinitions = never>
     ProcessorFace<Definitions>,
     HistoryReader<Definitions>,
     LifecycleFace,
+    PersonalDataFace,
     ProvenLog {
   /**
    * Copies the store, as it is now, to a place where there is none, and opens the copy for writing: for tests, and for what-if. The

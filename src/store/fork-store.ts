@@ -47,7 +47,9 @@ export async function forkStore(forked: ForkedStore, url: unknown, options: unkn
   checkS3Options(given.s3);
   const place: StorePlace = { location, s3: (given.s3 ?? {}) as S3Options };
   const processing = Object.fromEntries(processingOptionNames.map((name) => [name, given[name]])) as ProcessingOptions;
-  const settings: Settings = { ...forked.settings, onFenced: undefined, processing };
+  // Its keys are its own: what is forgotten in one is not forgotten in the other.
+  const registry = forked.settings.registry.withoutKeys();
+  const settings: Settings = { ...forked.settings, registry, onFenced: undefined, processing };
   const memory = createMemoryStorage();
   // Those in memory are there only as long as somebody holds them.
   const objects = new LazyObjects(() => openObjects(location, place.s3));

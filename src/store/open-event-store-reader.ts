@@ -9,22 +9,28 @@ import { provenLog } from "../history/verify.ts";
 import type { KeyValueReader, KvStatus } from "../kv/kv.ts";
 import { LazyObjects } from "../kv/lazy-objects.ts";
 import { parseStoreUrl, type S3Options } from "../kv/object-store.ts";
-import { openObjects } from "../kv/objects.ts";
+import { type ObjectAccess, openObjects } from "../kv/objects.ts";
 import { openSlateReaderKv } from "../kv/slatedb-reader-kv.ts";
 import { pollMsDefault, type SlateReaderTuning } from "../kv/slatedb-reader-tuning.ts";
 import { ArchiveReader } from "../log/archive-reader.ts";
 import { checkInteger, checkOptions } from "../log/arguments.ts";
+import { Erasures } from "../log/erasures.ts";
 import type { ReaderHealth } from "../log/event-store-reader.ts";
 import { LogFollower } from "../log/log-follower.ts";
 import { RetentionRules } from "../log/retention-rules.ts";
 import { StoreReader } from "../log/store-reader.ts";
 import { StreamHeads } from "../log/stream-heads.ts";
 import { openTables, warmTables } from "../log/table-warmer.ts";
+import { assertEncrypted, checkEncryption, type EncryptionOptions } from "../privacy/encryption.ts";
+import { ForgottenElsewhere } from "../privacy/forgotten-elsewhere.ts";
+import type { KeyService } from "../privacy/key-service.ts";
+import { openStoreKeys, type StoreKeys } from "../privacy/store-keys.ts";
 import type { AnyProjection, Projection } from "../processors/define-projection.ts";
 import type { DocumentReader } from "../processors/face.ts";
 import { checkReplicaProjections, replicaDocuments } from "../processors/replica-documents.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
 import { systemIds } from "../runtime/ids.ts";
+import { systemRandom } from "../runtime/random.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
 import { EventRegistry } from "../schema/registry.ts";
 import { EventBus } from "../subscriptions/event-bus.ts";
@@ -50,6 +56,12 @@ export interface ReaderOptions<Definitions extends EventDefinitions = never> {
   readonly projections?: readonly Projection<unknown, never>[];
   /** How to reach a bucket; what is missing comes from `AWS_*`, then from profiles and roles. */
   readonly s3?: Omit<S3Options, "createBucket">;
+  /**
+   * What unwraps the keys of personal fields; `"hide"` has them read as `null`, for who must not see them. Without it, events that
+   * have such fields cannot be read. When the writer forgets a subject, its data is gone here once the receipt is seen, one poll
+   * later; at the latest after two minutes, even if the log is not followed any more.
+   */
+  readonly encryption?: EncryptionOptions | "hide";
   /** How often the storage is asked for new events. Default: 1,000 ms; from 10 to 600,000. */
   readonly pollIntervalMs?: number;
   /** Told what handlers of `on` throw, and of a log that cannot be followed. Default: a process warning. */
@@ -58,7 +70,7 @@ export interface ReaderOptions<Definitions extends EventDefinitions = never> {
   readonly clock?: Clock;
 }
 
-const optionNames = ["url", "events", "projections", "s3", "pollIntervalMs", "onError", "clock"] as const;
+const optionNames = ["url", "events", "projections", "encryption", "s3", "pollIntervalMs", "onError", "clock"] as const;
 const readerS3OptionNames = s3OptionNames.filter((name) => name !== "createBucket");
 const pollMsMin = 10;
 const pollMsMax = 600_000;
@@ -66,6 +78,7 @@ const pollMsMax = 600_000;
 /** What opening took up; `tuning` is for tests. */
 interface Opening {
   readonly projections: readonly AnyProjection[];
+  readonly keyService: KeyService | "hide" | undefined;
   readonly registry: EventRegistry;
   readonly clock: Clock;
   readonly pollMs: number;
@@ -126,12 +139,27 @@ export async function openTunedReader<const Definitions extends EventDefinitions
   }
   try {
     follower = await LogFollower.open(kv, location.url);
+    const objects = new LazyObjects(() => openObjects(location, s3));
+    const keys = await keysOf(opening, follower.sealedAs, () => openObjects(location, s3));
+    return assemble(kv, follower, opening, objects, keys) as unknown as EventStoreReader<Definitions>;
   } catch (error) {
     await kv.close();
     throw error;
   }
-  const objects = new LazyObjects(() => openObjects(location, s3));
-  return assemble(kv, follower, opening, objects) as unknown as EventStoreReader<Definitions>;
+}
+
+/** The keys of personal fields, where the options say what unwraps them. */
+async function keysOf(
+  { keyService: service, registry, clock }: Opening,
+  storeId: string,
+  openKeys: () => Promise<ObjectAccess>,
+): Promise<StoreKeys | undefined> {
+  if (service === "hide") registry.useCipher(service);
+  if (service === undefined || service === "hide") return undefined;
+  const options = { service, storeId, openObjects: openKeys, clock, random: systemRandom, mode: "reading" } as const;
+  const keys = await openStoreKeys(options);
+  registry.useCipher(keys.keys);
+  return keys;
 }
 
 function checkReaderOptions(options: ReaderOptions<EventDefinitions>): Opening {
@@ -142,9 +170,11 @@ function checkReaderOptions(options: ReaderOptions<EventDefinitions>): Opening {
     throw new InvalidArgumentError("onError", `must be a function, not ${printable(options.onError)}`);
   }
   const registry = new EventRegistry(checkDefinitions(options.events), systemIds);
+  assertEncrypted(registry.hasPersonalFields, options.encryption);
   return {
     registry,
     projections: checkReplicaProjections({ registry }, options.projections),
+    keyService: options.encryption === "hide" ? "hide" : checkEncryption(options.encryption),
     clock: options.clock ?? systemClock,
     pollMs,
     onError: options.onError ?? warn,
@@ -155,7 +185,13 @@ function checkReaderOptions(options: ReaderOptions<EventDefinitions>): Opening {
 type ErasedReader = Omit<EventStoreReader, keyof ErasedHistory | "load"> &
   ErasedHistory & { load(decider: unknown, id: unknown): Promise<unknown> };
 
-function assemble(kv: KeyValueReader, follower: LogFollower, opening: Opening, objects: LazyObjects): EventStoreReader {
+function assemble(
+  kv: KeyValueReader,
+  follower: LogFollower,
+  opening: Opening,
+  objects: LazyObjects,
+  storeKeys: StoreKeys | undefined,
+): EventStoreReader {
   const { registry, clock, pollMs, onError } = opening;
   const { recent } = follower;
   const isClosed = (): boolean => kv.status().state === "closed";
@@ -171,7 +207,11 @@ function assemble(kv: KeyValueReader, follower: LogFollower, opening: Opening, o
   const subscriptions = new Subscriptions({ reader, registry, recent, lastPosition, status });
   const bus = new EventBus({ subscriptions, registry, lastPosition, onError, hasStopped: isClosed });
   const feed = new LiveFeed(status);
+  const erasures = new Erasures();
+  erasures.add(() => recent.dropDecoded());
+  const forgotten = storeKeys && new ForgottenElsewhere(recent, storeKeys.keys, erasures);
   const onAdvance = (): void => {
+    forgotten?.advance(lastPosition());
     subscriptions.notify();
     feed.notify();
   };
@@ -181,7 +221,17 @@ function assemble(kv: KeyValueReader, follower: LogFollower, opening: Opening, o
     await waitForPosition({ feed, lastPosition, isClosed }, position, options);
   };
   const readerAt = (position: number) => reader.view<never>(async () => Math.min(position, lastPosition()));
-  const parts = { rows: kv, registry, clock, pollMs, assertOpen: assertReadable, lastPosition, readerAt, reach };
+  const parts = {
+    rows: kv,
+    registry,
+    clock,
+    pollMs,
+    erasures,
+    assertOpen: assertReadable,
+    lastPosition,
+    readerAt,
+    reach,
+  };
   const documents = replicaDocuments(parts, opening.projections);
   const health = (): ReaderHealth => {
     const state = kv.status();
@@ -223,6 +273,7 @@ function assemble(kv: KeyValueReader, follower: LogFollower, opening: Opening, o
       feed.notify();
       await objects.close();
       await closing;
+      await storeKeys?.close();
     },
     [Symbol.asyncDispose]: async () => await store.close(),
   };

@@ -19,14 +19,19 @@ import { ArchiveReader } from "../log/archive-reader.ts";
 import { checkOptions } from "../log/arguments.ts";
 import { prepareCommit } from "../log/commit.ts";
 import { CommitPipeline, type SettledCommit } from "../log/commit-pipeline.ts";
+import { Erasures } from "../log/erasures.ts";
 import type { StoreHealth } from "../log/event-store.ts";
 import { explainConflict } from "../log/explain.ts";
 import { IdempotencyKeys } from "../log/idempotency-keys.ts";
 import { RetentionRules } from "../log/retention-rules.ts";
+import { submitSealed } from "../log/sealed-commits.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import { StoreReader } from "../log/store-reader.ts";
 import { StreamHeads } from "../log/stream-heads.ts";
 import { warmTables } from "../log/table-warmer.ts";
+import { Forgetting, withoutKeys } from "../privacy/forget.ts";
+import { rotateKeys } from "../privacy/rotate-keys.ts";
+import { openStoreKeys, type StoreKeys } from "../privacy/store-keys.ts";
 import { type ErasedFace, Processing } from "../processors/processing.ts";
 import { DeadlineExpired, withDeadline } from "../runtime/deadline.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
@@ -46,7 +51,7 @@ import {
   type OpenOptions,
   type Settings,
 } from "./open-options.ts";
-import { recover } from "./recover.ts";
+import { type Recovered, recover } from "./recover.ts";
 import { buildCore, type CoreParts } from "./store-core.ts";
 import { takeLease } from "./take-lease.ts";
 
@@ -85,12 +90,16 @@ export async function openEventStore<const Definitions extends EventDefinitions 
   }
 }
 
+/** Objects beside a store that is opened on a byte store: those that are opened with it are closed with it; by default its own, in memory. */
+export type GivenObjects = ObjectAccess | (() => Promise<ObjectAccess>);
+
 /** Opens a store on a byte store that is open already, and closes that with it. For tests and tools. */
 export async function openEventStoreOn<const Definitions extends EventDefinitions = never>(
   kv: KeyValueStore,
   options: Omit<OpenOptions<Definitions>, "url" | "s3">,
+  objects?: GivenObjects,
 ): Promise<EventStore<Definitions>> {
-  return (await openWithCore<Definitions>(kv, options)).store;
+  return (await openWithCore<Definitions>(kv, options, objects)).store;
 }
 
 /** A store together with what the layers above the log get of it. For tests and tools. */
@@ -99,21 +108,24 @@ export interface OpenedStore<Definitions extends EventDefinitions = never> {
   readonly core: StoreCore;
 }
 
-/**
- * As `openEventStoreOn`, with the inside of the store beside it. `objects`: those beside the store, where they are to outlive it;
- * by default its own, in memory.
- */
+/** As `openEventStoreOn`, with the inside of the store beside it. */
 export async function openWithCore<const Definitions extends EventDefinitions = never>(
   kv: KeyValueStore,
   options: Omit<OpenOptions<Definitions>, "url" | "s3">,
-  objects?: ObjectAccess,
+  objects?: GivenObjects,
 ): Promise<OpenedStore<Definitions>> {
   return await orClose(kv, () => {
     const settings = checkSettings(options as Omit<OpenOptions<EventDefinitions>, "url">);
-    const kept = objects === undefined ? undefined : { ...objects, close: async () => {} };
-    const given = new LazyObjects(async () => kept ?? openMemoryObjects(settings.clock));
-    return assemble<Definitions>(kv, settings, given);
+    const open =
+      typeof objects === "function" ? objects : async () => keptOpen(objects ?? openMemoryObjects(settings.clock));
+    return assemble<Definitions>(kv, settings, new LazyObjects(open));
   });
+}
+
+/** Objects for who must not close them. */
+function keptOpen(objects: ObjectAccess): ObjectAccess {
+  const close = async (): Promise<void> => {};
+  return { ...objects, close, [Symbol.asyncDispose]: close };
 }
 
 /** What `work` answers; where it fails, the byte store is closed. */
@@ -138,15 +150,57 @@ async function assemble<Definitions extends EventDefinitions>(
   objects: LazyObjects,
   { lease, warmed = false }: Opened = {},
 ): Promise<OpenedStore<Definitions>> {
-  const { registry, clock } = settings;
   // Before the log is read: what both need is read by whoever comes first.
   let newest = "";
   if (warmed) {
     const isClosed = (): boolean => kv.status().state !== "open";
     warmTables({ kv, changes: () => kv.stats().memtableFlushes, newest: () => newest, isClosed });
   }
-  const { header, end, recent, names } = await recover(kv, clock, settings.ids);
-  newest = recent.newestStream;
+  const recovered = await recover(kv, settings.clock, settings.ids);
+  newest = recovered.recent.newestStream;
+  const storeKeys = await keysOf(settings, recovered.header, objects);
+  try {
+    return await assembleOn<Definitions>({ kv, settings, objects, recovered, storeKeys, lease });
+  } catch (error) {
+    await storeKeys?.close();
+    throw error;
+  }
+}
+
+/** The keys of personal fields, where the options say what wraps them. */
+async function keysOf(
+  { keyService, clock, random, registry }: Settings,
+  { storeId, sealedAs = storeId, families }: Recovered["header"],
+  objects: LazyObjects,
+): Promise<StoreKeys | undefined> {
+  if (keyService === undefined) return undefined;
+  const mode = families.includes("erasures") ? "used" : "new";
+  const openBeside = async (): Promise<ObjectAccess> => keptOpen(await objects.get());
+  const options = { service: keyService, storeId: sealedAs, openObjects: openBeside, clock, random, mode } as const;
+  const keys = await openStoreKeys(options);
+  registry.useCipher(keys.keys);
+  return keys;
+}
+
+interface Assembly {
+  readonly kv: KeyValueStore;
+  readonly settings: Settings;
+  readonly objects: LazyObjects;
+  readonly recovered: Recovered;
+  readonly storeKeys: StoreKeys | undefined;
+  readonly lease: Lease | undefined;
+}
+
+async function assembleOn<Definitions extends EventDefinitions>({
+  kv,
+  settings,
+  objects,
+  recovered,
+  storeKeys,
+  lease,
+}: Assembly): Promise<OpenedStore<Definitions>> {
+  const { registry, clock } = settings;
+  const { header, end, recent, names } = recovered;
   const heads = new StreamHeads(kv, names);
   const durableEnd = (): typeof end => pipeline.end;
   const lastPosition = (): number => pipeline.end.lastPosition;
@@ -186,8 +240,11 @@ async function assemble<Definitions extends EventDefinitions>(
   });
   const closeHooks: CoreParts["closeHooks"] = [() => objects.close()];
   const assertUsable = (): void => assertOpen(kv);
+  const erasures = new Erasures();
+  erasures.add(() => recent.dropDecoded());
   const core = buildCore({
-    ...{ kv, header, reader, subscriptions, pipeline, keys, recent, rules, registry, clock, closeHooks, assertUsable },
+    ...{ kv, header, reader, subscriptions, pipeline, keys, recent, rules, erasures, registry, clock },
+    ...{ closeHooks, assertUsable },
     objects: () => objects.get(),
     ids: settings.ids,
     random: settings.random,
@@ -198,6 +255,10 @@ async function assemble<Definitions extends EventDefinitions>(
   const processing = await startProcessing(core, settings, deciders, closeHooks);
   const lifecycle = new Lifecycle(core, settings, deciders);
   lifecycle.start();
+  const forgetting = storeKeys && new Forgetting(core, storeKeys.keys, processing);
+  // So that from the first sealed event on a version that does not know them keeps its hands off.
+  if (registry.hasPersonalFields) await core.useFamilies(["erasures"]);
+  void forgetting?.resume().catch(core.warn);
   const { onFenced, onError } = settings;
   const onStopped = (): void => subscriptions.notify();
   const history = { reader, registry, snapshots: new SnapshotReader(core.rows, core.warn) };
@@ -205,7 +266,7 @@ async function assemble<Definitions extends EventDefinitions>(
   lease?.opened();
   const parts: Parts = {
     ...{ kv, settings, objects, reader, subscriptions, bus, pipeline, core, closeHooks },
-    ...{ deciders, processing, lifecycle, history, lease, watch },
+    ...{ deciders, processing, lifecycle, history, lease, watch, storeKeys, forgetting },
   };
   return { store: face<Definitions>(parts), core };
 }
@@ -243,6 +304,8 @@ interface Parts {
   readonly closeHooks: CoreParts["closeHooks"];
   readonly lease: Lease | undefined;
   readonly watch: FencingWatch;
+  readonly storeKeys: StoreKeys | undefined;
+  readonly forgetting: Forgetting | undefined;
 }
 
 function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<Definitions> {
@@ -259,11 +322,12 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
         outcome: "not-applied",
       });
       const request = { appends: [{ streamName, events, expectedVersion }], ...rest };
-      const { record, replayed } = await pipeline.submit(prepareCommit(request, registry, true));
+      const { record, replayed } = await submitSealed(pipeline, registry, prepareCommit(request, registry, true));
       const streamVersion = record.streams.find((stream) => stream.streamName === streamName)?.streamVersion ?? 0;
       return { streamVersion, position: record.position, recordedAt: new Date(record.recordedAtMs), replayed };
     },
-    commit: async (request) => commitResult(await pipeline.submit(prepareCommit(request, registry, false))),
+    commit: async (request) =>
+      commitResult(await submitSealed(pipeline, registry, prepareCommit(request, registry, false))),
     subscribe: (options) => {
       assertOpen(kv);
       return subscriptions.subscribe(options);
@@ -288,6 +352,11 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
         }
       };
       return await forkStore({ kv, settings, objects: parts.objects, open }, url, options);
+    },
+    forget: async (subject, options) => await (parts.forgetting ?? withoutKeys()).forget(subject, options),
+    rotateKeys: async () => {
+      assertOpen(kv);
+      return await rotateKeys(parts.storeKeys ?? withoutKeys());
     },
     health: () => health(parts, closing !== undefined),
     stats: () => ({ commits: pipeline.stats(), storage: kv.stats(), objectStore: requestsOf(parts) }),
@@ -367,6 +436,7 @@ async function close(parts: Parts): Promise<void> {
     if (!(error instanceof DeadlineExpired)) throw error;
     throw new StorageUnavailableError("The storage did not confirm the commits that were under way", { cause: error });
   } finally {
+    await parts.storeKeys?.close();
     await closeStorage(kv, lease);
   }
 }

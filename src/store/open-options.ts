@@ -9,6 +9,8 @@ import { type CompactionOptions, type CompactionSettings, checkCompaction } from
 import { checkInteger, checkOptions, checkSignal } from "../log/arguments.ts";
 import { idempotencyWindowMsDefault } from "../log/idempotency-keys.ts";
 import { AdaptiveLinger, fixedLinger, type Linger } from "../log/linger.ts";
+import { assertEncrypted, checkEncryption, type EncryptionOptions } from "../privacy/encryption.ts";
+import type { KeyService } from "../privacy/key-service.ts";
 import { type ProcessingOptions, processingOptionNames } from "../processors/processing.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
 import { millisecondsMax } from "../runtime/deadline.ts";
@@ -25,6 +27,8 @@ export interface OpenOptions<Definitions extends EventDefinitions = never> exten
   readonly url: string;
   /** The events of each category. Left out, the store takes any event; given, it takes only these. */
   readonly events?: readonly Definitions[];
+  /** What wraps the keys of personal fields; to be given where events have such, and to read those that are stored. */
+  readonly encryption?: EncryptionOptions;
   /** How to reach a bucket; what is missing comes from `AWS_*`, then from profiles and roles. Credentials that end are renewed. */
   readonly s3?: S3Options;
   /**
@@ -85,6 +89,7 @@ export interface OpenOptions<Definitions extends EventDefinitions = never> exten
 const optionNames = [
   "url",
   "events",
+  "encryption",
   "s3",
   "storage",
   "cache",
@@ -230,6 +235,7 @@ function checkDeciders(deciders: unknown): readonly unknown[] {
 /** The options as they hold: checked, with their defaults. */
 export interface Settings {
   readonly registry: EventRegistry;
+  readonly keyService: KeyService | undefined;
   readonly clock: Clock;
   readonly ids: IdSource;
   readonly random: Random;
@@ -256,8 +262,11 @@ export function checkSettings(options: Omit<OpenOptions<EventDefinitions>, "url"
   if (options.onFenced !== undefined && typeof options.onFenced !== "function") {
     throw new InvalidArgumentError("onFenced", `must be a function, not ${printable(options.onFenced)}`);
   }
+  const registry = new EventRegistry(checkDefinitions(options.events), ids);
+  assertEncrypted(registry.hasPersonalFields, options.encryption);
   return {
-    registry: new EventRegistry(checkDefinitions(options.events), ids),
+    registry,
+    keyService: checkEncryption(options.encryption),
     clock: options.clock ?? systemClock,
     ids,
     random: options.random ?? systemRandom,

@@ -7,9 +7,11 @@ import type { ObjectAccess } from "../kv/objects.ts";
 import { prepareCommit } from "../log/commit.ts";
 import type { CommitExtras } from "../log/commit-extras.ts";
 import type { CommitPipeline } from "../log/commit-pipeline.ts";
+import type { Erasures } from "../log/erasures.ts";
 import type { IdempotencyKeys } from "../log/idempotency-keys.ts";
 import type { RecentLog } from "../log/recent-log.ts";
 import type { RetentionRules } from "../log/retention-rules.ts";
+import { submitSealed } from "../log/sealed-commits.ts";
 import type { CoreCommit, CoreCommitResult, StoreCore } from "../log/store-internals.ts";
 import type { StoreReader } from "../log/store-reader.ts";
 import type { Clock } from "../runtime/clock.ts";
@@ -34,6 +36,7 @@ export interface CoreParts {
   readonly ids: IdSource;
   readonly random: Random;
   readonly timeoutMs: number;
+  readonly erasures: Erasures;
   readonly onError: (error: unknown) => void;
   /** Filled by the layers above; run when the store closes. */
   readonly closeHooks: (() => Promise<void> | void)[];
@@ -109,7 +112,7 @@ export function buildCore(parts: CoreParts): StoreCore {
   const submit = async (commit: CoreCommit): Promise<CoreCommitResult> => {
     const { rows: _r, maintenance: _m, heads: _h, guard: _g, system: _s, ...request } = commit;
     const prepared = prepareCommit({ appends: [], ...request }, registry, false, extrasOf(commit));
-    const { record, replayed } = await pipeline.submit(prepared);
+    const { record, replayed } = await submitSealed(pipeline, registry, prepared);
     const events = (): readonly RecordedEvent[] => {
       if (replayed) return [];
       let position = record.position - prepared.eventCount;
@@ -185,6 +188,7 @@ export function buildCore(parts: CoreParts): StoreCore {
         // There is nobody left to tell.
       }
     },
+    erasures: parts.erasures,
     onClose: (hook) => {
       parts.closeHooks.push(hook);
     },

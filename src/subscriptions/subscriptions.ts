@@ -113,6 +113,8 @@ export class Subscriptions {
         const read = { from: next, to: slice.next - 1, backwards: false, count: undefined };
         const isWhole = slice.events.length === slice.next - next;
         next = slice.next;
+        const keys = this.#options.registry.fetchKeys(slice.events.map(([, stored]) => stored));
+        if (keys !== undefined) await keys;
         const events = this.#decode(slice.events, filter);
         if (gaps && !isWhole) yield* withGaps(events, reader.dropped, read);
         else {

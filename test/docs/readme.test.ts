@@ -44,6 +44,7 @@ describe("The README", () => {
     /^Placed 1\n10\n$/,
     /customer: "kim"[\s\S]*total: 20/,
     /^invalid-event data.quantity\n$/,
+    /^null Rome forgotten 1\n$/,
     /^a writes\nb writes\n$/,
     /^\d+ OrderPlaced \[\n?[\s\S]*\]\n$/,
   ];
