@@ -14,7 +14,7 @@ import type { StateDiff } from "./state-diff.ts";
  */
 export type MergedData = Readonly<Record<string, unknown>>;
 
-/** Whose states to show. */
+/** Whose states to show. Of a stream that was truncated, they are folded from what is left of it. */
 export interface StateOptions<State, Own extends EventDefinitions, Commands extends CommandSchemas> {
   /** What a state is: its `evolve` folds the events. Without it states are `MergedData`. */
   readonly decider?: Decider<State, Own, Commands>;
