@@ -79,10 +79,14 @@ export class Causes {
     }
     // An event is recorded after its id was made.
     if (this.#near.holdsSince(timeMs)) return undefined;
-    this.#timesAsked += 1;
-    const from = (await this.#look.positionAt(timeMs - 1)) + 1;
+    const from = this.#byTime.firstSince(timeMs) ?? (await this.#firstSince(timeMs));
     const then = await this.#byTime.find(id, from, Math.min(from + afterTimeMax, before) - 1, signal);
     return then === undefined ? undefined : await this.#eventAt(then);
+  }
+
+  async #firstSince(timeMs: number): Promise<number> {
+    this.#timesAsked += 1;
+    return (await this.#look.positionAt(timeMs - 1)) + 1;
   }
 
   async #eventAt(position: number): Promise<RecordedEvent | undefined> {
