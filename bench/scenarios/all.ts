@@ -13,6 +13,7 @@ import { bucketPut } from "./bucket-put.ts";
 import { bucketRequests } from "./bucket-requests.ts";
 import { coldOpen } from "./cold-open.ts";
 import { execute } from "./execute.ts";
+import { history } from "./history.ts";
 import { importEvents } from "./import.ts";
 import { linger } from "./linger.ts";
 import { longLife } from "./long-life.ts";
@@ -36,6 +37,7 @@ export const scenarios: readonly Scenario[] = [
   importEvents,
   replay,
   subscribeLag,
+  history,
   sqlProjections,
   projections,
   replicaLag,

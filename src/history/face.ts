@@ -14,7 +14,7 @@ import type { StateDiff } from "./state-diff.ts";
  */
 export type MergedData = Readonly<Record<string, unknown>>;
 
-/** Whose states to show. */
+/** Whose states to show. Those of a stream that was truncated begin where what is left of it begins. */
 export interface StateOptions<State, Own extends EventDefinitions, Commands extends CommandSchemas> {
   /** What a state is: its `evolve` folds the events. Without it states are `MergedData`. */
   readonly decider?: Decider<State, Own, Commands>;
@@ -94,7 +94,7 @@ export interface BlameLine<Event = RecordedEvent> {
   /** A JSON pointer (RFC 6901) into the state. */
   readonly path: string;
   readonly value: unknown;
-  /** Absent where it stands as the initial state had it. */
+  /** Absent where it stands as it was before the first event that the stream still has. */
   readonly event?: Event;
 }
 

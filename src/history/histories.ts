@@ -88,6 +88,7 @@ function lookAt(source: HistorySource, upTo: () => Promise<number>, moment?: Che
       for await (const event of store.mentioning(texts, from, last, signal))
         if (occurredAtMs === undefined || happenedAtMs(event) <= occurredAtMs) yield event;
     },
+    ids: (from, to, signal) => store.ids(from, to, signal),
     positionAt: (timeMs) => store.positionAt(timeMs),
   };
 }

@@ -4,6 +4,7 @@ import { weigh } from "../decider/freeze.ts";
 import type { SnapshotFinder } from "../decider/snapshot-reader.ts";
 import { OverloadedError } from "../errors.ts";
 import type { EventReader } from "../log/event-store.ts";
+import type { EventPlace } from "../log/store-reader.ts";
 import type { EventRegistry } from "../schema/registry.ts";
 import type { RecordedEvent } from "../vocabulary/event.ts";
 import { happenedAtMs } from "../vocabulary/moment.ts";
@@ -18,6 +19,8 @@ export interface Look {
   readonly registry: EventRegistry;
   /** The events from one position to another that mention one of these texts anywhere; all that are there then. */
   mentioning(texts: readonly string[], from: number, to: number, signal?: AbortSignal): AsyncIterable<RecordedEvent>;
+  /** The ids of the events from one position to another, whether or not they had happened. */
+  ids(from: number, to: number, signal?: AbortSignal): AsyncIterable<EventPlace>;
   /** The last position that was recorded at or before a time. */
   positionAt(timeMs: number): Promise<number>;
 }

@@ -53,7 +53,16 @@ export class StateFold {
     return { state: await this.at(streamName, version), version };
   }
 
-  /** The state at a version: all of its events up to there. */
+  /** The version and the state before the first event that a stream still has: those of nothing, unless it was truncated. */
+  async beginning(
+    streamName: string,
+    signal?: AbortSignal,
+  ): Promise<{ readonly version: number; readonly state: unknown }> {
+    const version = ((await this.#look.reader.streamInfo(streamName))?.truncatedBefore ?? 1) - 1;
+    return { version, state: await this.at(streamName, version, signal) };
+  }
+
+  /** The state at a version: all of its events up to there, or what a snapshot has of them. */
   async at(streamName: string, version: number, signal?: AbortSignal): Promise<unknown> {
     if (version <= 0) return this.initial;
     const { reader, order, snapshots = noSnapshots } = this.#look;

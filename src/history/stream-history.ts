@@ -65,14 +65,15 @@ interface Range {
 }
 
 async function* stepsForwards({ look, fold, name, newest, fromVersion = 1, signal }: Range): AsyncGenerator<Step> {
+  if (fromVersion > newest && look.order === "recorded") return;
+  const { version, state } = await fold.beginning(name, signal);
   if (look.order === "occurred") {
-    for await (const step of fold.steps(name, 1, newest, fold.initial, signal))
+    for await (const step of fold.steps(name, version + 1, newest, state, signal))
       if (step.event.version >= fromVersion) yield step;
     return;
   }
-  if (fromVersion > newest) return;
-  const base = await fold.at(name, fromVersion - 1, signal);
-  yield* fold.steps(name, fromVersion, newest, base, signal);
+  const base = fromVersion - 1 <= version ? state : await fold.at(name, fromVersion - 1, signal);
+  yield* fold.steps(name, Math.max(fromVersion, version + 1), newest, base, signal);
 }
 
 async function* stepsBackwards(range: Range & { readonly limit: number }): AsyncGenerator<Step> {
@@ -80,14 +81,16 @@ async function* stepsBackwards(range: Range & { readonly limit: number }): Async
   const upper = Math.min(range.fromVersion ?? newest, newest);
   if (upper === 0) return;
   if (look.order === "occurred") {
-    const steps = await Array.fromAsync(fold.steps(name, 1, newest, fold.initial, signal));
+    const { version, state } = await fold.beginning(name, signal);
+    const steps = await Array.fromAsync(fold.steps(name, version + 1, newest, state, signal));
     yield* steps.filter(({ event }) => event.version <= upper).reverse();
     return;
   }
+  const { truncatedBefore = 1 } = (await look.reader.streamInfo(name)) ?? {};
   let bases: ReadonlyMap<number, unknown> | undefined;
   let size = Math.min(limit, stretchVersions);
-  for (let to = upper; to > 0; to -= size, size = stretchVersions) {
-    const before = Math.max(0, to - size);
+  for (let to = upper; to >= truncatedBefore; to -= size, size = stretchVersions) {
+    const before = Math.max(truncatedBefore - 1, to - size);
     if (to < upper) bases ??= await statesAt(range, to);
     const base = bases?.get(before) ?? (await fold.at(name, before, signal));
     yield* (await Array.fromAsync(fold.steps(name, before + 1, to, base, signal))).reverse();
@@ -97,8 +100,10 @@ async function* stepsBackwards(range: Range & { readonly limit: number }): Async
 /** The states where the stretches below a version begin. */
 async function statesAt({ fold, name, signal }: Range, below: number): Promise<ReadonlyMap<number, unknown>> {
   const states = new Map<number, unknown>();
+  const { version, state } = await fold.beginning(name, signal);
   let next = below % stretchVersions;
-  for await (const { event, before } of fold.steps(name, 1, below, fold.initial, signal)) {
+  while (next < version) next += stretchVersions;
+  for await (const { event, before } of fold.steps(name, version + 1, below, state, signal)) {
     // The event is the first one behind that version, or behind several where events cannot be seen.
     for (; event.version > next && next < below; next += stretchVersions) states.set(next, before);
   }

@@ -64,9 +64,10 @@ export async function blameStream(
   const newest = (await look.reader.streamInfo(name))?.version;
   if (newest === undefined) return undefined;
   const version = versionWithin(given.toVersion, "toVersion", newest) ?? newest;
-  let state = fold.initial;
+  const beginning = await fold.beginning(name, signal);
+  let { state } = beginning;
   let tree = blameAll<RecordedEvent | undefined>(undefined);
-  for await (const { event, before, after } of fold.steps(name, 1, version, state, signal)) {
+  for await (const { event, before, after } of fold.steps(name, beginning.version + 1, version, state, signal)) {
     tree = blameChange(tree, before, after, event);
     state = after;
   }

@@ -42,6 +42,13 @@ export interface StoreReaderOptions {
   readonly assertReadable: () => void;
 }
 
+/** Where and when an event of that id was recorded. */
+export interface EventPlace {
+  readonly id: string;
+  readonly position: number;
+  readonly recordedAtMs: number;
+}
+
 type StoredLists = AsyncGenerator<readonly StoredEvent[], void>;
 
 export class StoreReader {
@@ -111,6 +118,17 @@ export class StoreReader {
       }
     };
     yield* this.#recorded(found(this.#log.forwards(from, to)), undefined, undefined, signal);
+  }
+
+  /** Where which event lies from `from` to `to`, in order; their data is not decoded. */
+  async *ids(from: number, to: number, signal?: AbortSignal): AsyncGenerator<EventPlace> {
+    for await (const list of this.#log.forwards(from, to)) {
+      signal?.throwIfAborted();
+      for (const { bytes, position } of list) {
+        const { id, recordedAtMs } = readHeader(bytes);
+        yield { id, position, recordedAtMs };
+      }
+    }
   }
 
   /**

@@ -231,6 +231,64 @@ describe("Why an event came about", () => {
   });
 });
 
+describe("Causes", () => {
+  test("are those of a plain search, whatever points to what, in either direction", async () => {
+    const cause = fc.oneof(fc.integer({ min: 1, max: 60 }), fc.constantFrom("request" as const, "none" as const));
+    const step = fc.record({ stream: fc.nat(2), own: fc.boolean(), noise: fc.constantFrom(0, 0, 0, 300, 700), cause });
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 40 }), fc.nat(4), async (steps, causesMax) => {
+        await using store = await openEventStoreOn(openMemoryKv(), {});
+        const events: { id: string; causationId: string | undefined }[] = [];
+        for (const [index, { stream, own, noise, cause: given }] of steps.entries()) {
+          const some = Array.from({ length: noise }, (_, n) => ({ type: "Noise", data: n }));
+          if (noise > 0) await store.append("noise-1", some, { expectedVersion: "any" });
+          const earlier = typeof given === "number" ? events.at(-given)?.id : undefined;
+          const causationId = given === "request" ? Bun.randomUUIDv7() : earlier;
+          const id = own ? { id: `own ${index}` } : {};
+          const one = { type: "T", data: index, ...id, metadata: causationId === undefined ? {} : { causationId } };
+          await store.append(`s-${stream}`, [one], { expectedVersion: "any" });
+          const [last] = await collect(store.readStream(`s-${stream}`, { direction: "backwards", limit: 1 }));
+          events.push({ id: last?.id ?? "", causationId });
+        }
+        const chainOf = (id: string): string[] => {
+          const chain: string[] = [];
+          for (let at = events.find((one) => one.id === id); chain.length < causesMax; ) {
+            if (at?.causationId === undefined) break;
+            const { causationId } = at;
+            at = events.find((one) => one.id === causationId);
+            chain.push(`${causationId} ${at !== undefined}`);
+          }
+          return chain;
+        };
+        for (const stream of ["s-0", "s-1", "s-2"])
+          for (const direction of ["forwards", "backwards"] as const)
+            for (const { event, causes } of await collect(store.history(stream, { causesMax, direction })))
+              expect(causes.map((one) => `${one.id} ${one.event?.id === one.id}`)).toEqual(chainOf(event.id));
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  test("with ids that say no time are looked for in the nearest 16,384 positions", async () => {
+    await using store = await openEventStore({ url: "memory:" });
+    const noise = Array.from({ length: 8_000 }, (_, n) => ({ type: "Noise", data: n }));
+    for (const id of ["far", "near"]) {
+      await store.append("order-1", [{ type: "Placed", data: {}, id }], { expectedVersion: "any" });
+      await store.append("noise-1", noise, { expectedVersion: "any" });
+    }
+    await store.append("noise-1", noise.slice(0, 4_000), { expectedVersion: "any" });
+    for (const causationId of ["far", "near"])
+      await store.append("bill-1", [{ type: "Billed", data: {}, metadata: { causationId } }], {
+        expectedVersion: "any",
+      });
+    const told = await collect(store.history("bill-1"));
+    expect(told.map(({ causes }) => [causes[0]?.id, causes[0]?.event?.type])).toEqual([
+      ["far", undefined],
+      ["near", "Placed"],
+    ]);
+  });
+});
+
 describe("A replica", () => {
   test("tells the same history, states and documents as the writer", async () => {
     await using folder = await temporaryFolder();
