@@ -11,16 +11,16 @@ import { openSlateKv } from "../../src/kv/slatedb-kv.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { openBarePuts } from "../harness/bare-puts.ts";
 import { type Bucket, latenciesTo, onBucket, openRoute, type Route } from "../harness/bucket.ts";
-import { closedLoop, type LoopReport } from "../harness/closed-loop.ts";
 import { sampleEvent } from "../harness/sample-events.ts";
 import type { Row, Scenario, ScenarioContext } from "../harness/scenario.ts";
-import { median, medianBy } from "../harness/statistics.ts";
+import { median, summarize } from "../harness/statistics.ts";
 
 export interface BucketPutSettings {
   readonly latenciesMs: readonly number[];
-  /** Of each way in each turn. */
-  readonly durationMs: number;
+  /** One of each way in each. */
   readonly turns: number;
+  /** Before those that count. */
+  readonly warmUpTurns: number;
   /** Appends to a store in memory before the last row is measured. */
   readonly warmUpAppends: number;
 }
@@ -60,21 +60,23 @@ async function warmUp(appends: number): Promise<void> {
   for (let n = 0; n < appends; n += 1) await append();
 }
 
-/** The first way is what the others are compared with. */
+/** One of each way after another, so that what else the machine does meets all of them alike. The first is what the others are compared with. */
 async function takeTurns(settings: BucketPutSettings, route: Route, ways: readonly Way[]): Promise<readonly Row[]> {
-  const reports = new Map<string, LoopReport[]>(ways.map(({ name }) => [name, []]));
-  const once = { warmUpMs: 0, durationMs: settings.durationMs, runs: 1 };
-  for (let turn = 0; turn < settings.turns; turn += 1) {
-    for (const { name, work } of ways) reports.get(name)?.push(await closedLoop(1, once, work));
+  const durationsMs: number[][] = ways.map(() => []);
+  for (let turn = -settings.warmUpTurns; turn < settings.turns; turn += 1) {
+    for (const [index, { work }] of ways.entries()) {
+      const startedMs = performance.now();
+      await work();
+      if (turn >= 0) durationsMs[index]?.push(performance.now() - startedMs);
+    }
   }
-  const [floors = []] = reports.values();
-  return [...reports].map(([name, runs]) => {
-    const { count, perSecond, latencyMs } = medianBy(runs, (report) => report.latencyMs.p50);
-    const p50 = (turn: number): number => floors[turn]?.latencyMs.p50 ?? Number.NaN;
-    const ratios = runs.map((report, turn) => report.latencyMs.p50 / p50(turn));
-    const more = runs.map((report, turn) => report.latencyMs.p50 - p50(turn));
-    const extra = { "p50 / bare": median(ratios), "more ms": median(more) };
-    return { parameters: { latency: route.name, what: name }, n: count, perSecond, latencyMs, extra };
+  const [floorMs = []] = durationsMs;
+  return ways.map(({ name }, index) => {
+    const ownMs = durationsMs[index] ?? [];
+    const latencyMs = summarize(ownMs);
+    const moreMs = median(ownMs.map((ms, turn) => ms - (floorMs[turn] ?? Number.NaN)));
+    const extra = { "p50 / bare": latencyMs.p50 / median(floorMs), "more ms": moreMs };
+    return { parameters: { latency: route.name, what: name }, n: ownMs.length, latencyMs, extra };
   });
 }
 
@@ -132,9 +134,9 @@ export const bucketPut: Scenario<BucketPutSettings> = {
   question:
     "What of a single append in a bucket is the bare PUT, what its connection, what the engine, and what the store?",
   sizes: {
-    smoke: { latenciesMs: [0], durationMs: 30, turns: 1, warmUpAppends: 100 },
-    quick: { latenciesMs: [0, 10], durationMs: 500, turns: 5, warmUpAppends: 20_000 },
-    full: { latenciesMs: [0, 10], durationMs: 500, turns: 15, warmUpAppends: 20_000 },
+    smoke: { latenciesMs: [0], turns: 5, warmUpTurns: 1, warmUpAppends: 100 },
+    quick: { latenciesMs: [0, 10], turns: 200, warmUpTurns: 20, warmUpAppends: 20_000 },
+    full: { latenciesMs: [0, 10], turns: 1_000, warmUpTurns: 50, warmUpAppends: 20_000 },
   },
   run,
 };
