@@ -11,16 +11,16 @@ import { openSlateKv } from "../../src/kv/slatedb-kv.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { openBarePuts } from "../harness/bare-puts.ts";
 import { type Bucket, latenciesTo, onBucket, openRoute, type Route } from "../harness/bucket.ts";
-import { closedLoop, type LoopReport } from "../harness/closed-loop.ts";
 import { sampleEvent } from "../harness/sample-events.ts";
 import type { Row, Scenario, ScenarioContext } from "../harness/scenario.ts";
-import { median, medianBy } from "../harness/statistics.ts";
+import { median, summarize } from "../harness/statistics.ts";
 
 export interface BucketPutSettings {
   readonly latenciesMs: readonly number[];
-  /** Of each way in each turn. */
-  readonly durationMs: number;
+  /** One of each way in each. */
   readonly turns: number;
+  /** Before those that count. */
+  readonly warmUpTurns: number;
   /** Appends to a store in memory before the last row is measured. */
   readonly warmUpAppends: number;
 }
@@ -33,8 +33,8 @@ interface Way {
   readonly work: () => Promise<void>;
 }
 
-function openKv(url: string, s3: S3Options = {}, reuseConnections = false): Promise<KeyValueStore> {
-  return openSlateKv({ location: parseStoreUrl(url), s3, clock: systemClock, tuning: { reuseConnections } });
+function openKv(url: string, s3: S3Options = {}): Promise<KeyValueStore> {
+  return openSlateKv({ location: parseStoreUrl(url), s3, clock: systemClock });
 }
 
 function writer(kv: KeyValueStore): () => Promise<void> {
@@ -60,21 +60,23 @@ async function warmUp(appends: number): Promise<void> {
   for (let n = 0; n < appends; n += 1) await append();
 }
 
-/** The first way is what the others are compared with. */
+/** One of each way after another, so that what else the machine does meets all of them alike. The first is what the others are compared with. */
 async function takeTurns(settings: BucketPutSettings, route: Route, ways: readonly Way[]): Promise<readonly Row[]> {
-  const reports = new Map<string, LoopReport[]>(ways.map(({ name }) => [name, []]));
-  const once = { warmUpMs: 0, durationMs: settings.durationMs, runs: 1 };
-  for (let turn = 0; turn < settings.turns; turn += 1) {
-    for (const { name, work } of ways) reports.get(name)?.push(await closedLoop(1, once, work));
+  const durationsMs: number[][] = ways.map(() => []);
+  for (let turn = -settings.warmUpTurns; turn < settings.turns; turn += 1) {
+    for (const [index, { work }] of ways.entries()) {
+      const startedMs = performance.now();
+      await work();
+      if (turn >= 0) durationsMs[index]?.push(performance.now() - startedMs);
+    }
   }
-  const [floors = []] = reports.values();
-  return [...reports].map(([name, runs]) => {
-    const { count, perSecond, latencyMs } = medianBy(runs, (report) => report.latencyMs.p50);
-    const p50 = (turn: number): number => floors[turn]?.latencyMs.p50 ?? Number.NaN;
-    const ratios = runs.map((report, turn) => report.latencyMs.p50 / p50(turn));
-    const more = runs.map((report, turn) => report.latencyMs.p50 - p50(turn));
-    const extra = { "p50 / bare": median(ratios), "more ms": median(more) };
-    return { parameters: { latency: route.name, what: name }, n: count, perSecond, latencyMs, extra };
+  const [floorMs = []] = durationsMs;
+  return ways.map(({ name }, index) => {
+    const ownMs = durationsMs[index] ?? [];
+    const latencyMs = summarize(ownMs);
+    const moreMs = median(ownMs.map((ms, turn) => ms - (floorMs[turn] ?? Number.NaN)));
+    const extra = { "p50 / bare": latencyMs.p50 / median(floorMs), "more ms": moreMs };
+    return { parameters: { latency: route.name, what: name }, n: ownMs.length, latencyMs, extra };
   });
 }
 
@@ -84,27 +86,36 @@ async function measure(
   route: Route,
 ): Promise<readonly Row[]> {
   const place = (part: string): string => bucket.freshUrl(`${route.name.replace(" ", "-")}-${part}`);
-  await using inMemory = await openKv("memory:");
-  await using kv = await openKv(place("kv"), route.s3);
-  await using pooled = await openKv(place("pooled"), route.s3, true);
-  await using store = await openEventStore({ url: place("store"), s3: route.s3 });
   const bare = (part: string, keep: boolean): (() => Promise<void>) =>
     openBarePuts(place(part), route.s3, objectBytes, { keepConnection: keep }).put;
   const floor: Way = { name: "bare PUT, connection kept", work: bare("kept", true) };
+  const rows: Row[] = [];
+  const turns = async (ways: readonly Way[]): Promise<void> => {
+    progress(`${route.name}: ${ways.map(({ name }) => name).join("; ")}`);
+    const some = await takeTurns(settings, route, [floor, ...ways]);
+    rows.push(...(rows.length === 0 ? some : some.slice(1)));
+  };
+  await using inMemory = await openKv("memory:");
+  await using kv = await openKv(place("kv"), route.s3);
+  await using store = await openEventStore({ url: place("store"), s3: route.s3 });
   const append = appender(store);
-  progress(`${route.name}: in turns`);
-  const rows = await takeTurns(settings, route, [
-    floor,
+  await turns([
     { name: "bare PUT, a connection each", work: bare("each", false) },
     { name: "byte store in memory", work: writer(inMemory) },
-    { name: "byte store, connections kept", work: writer(pooled) },
     { name: "byte store, a connection each", work: writer(kv) },
     { name: "append", work: append },
   ]);
-  progress(`${route.name}: in turns, compiled`);
   await warmUp(settings.warmUpAppends);
-  const compiled = await takeTurns(settings, route, [floor, { name: "append, compiled", work: append }]);
-  return [...rows, ...compiled.slice(1)];
+  await turns([{ name: "append, compiled", work: append }]);
+  // Last, because from then on the engine wakes all calls of this process in another way.
+  const s3 = { ...route.s3, reuseConnections: true };
+  await using keptKv = await openKv(place("kept-kv"), s3);
+  await using keptStore = await openEventStore({ url: place("kept-store"), s3 });
+  await turns([
+    { name: "byte store, connections kept", work: writer(keptKv) },
+    { name: "append, compiled, connections kept", work: appender(keptStore) },
+  ]);
+  return rows;
 }
 
 function run(context: ScenarioContext<BucketPutSettings>): Promise<readonly Row[]> {
@@ -123,9 +134,9 @@ export const bucketPut: Scenario<BucketPutSettings> = {
   question:
     "What of a single append in a bucket is the bare PUT, what its connection, what the engine, and what the store?",
   sizes: {
-    smoke: { latenciesMs: [0], durationMs: 30, turns: 1, warmUpAppends: 100 },
-    quick: { latenciesMs: [0, 10], durationMs: 500, turns: 5, warmUpAppends: 20_000 },
-    full: { latenciesMs: [0, 10], durationMs: 500, turns: 15, warmUpAppends: 20_000 },
+    smoke: { latenciesMs: [0], turns: 5, warmUpTurns: 1, warmUpAppends: 100 },
+    quick: { latenciesMs: [0, 10], turns: 200, warmUpTurns: 20, warmUpAppends: 20_000 },
+    full: { latenciesMs: [0, 10], turns: 1_000, warmUpTurns: 50, warmUpAppends: 20_000 },
   },
   run,
 };

@@ -2,7 +2,7 @@
  * How the engine's thread wakes a call of ours. The binding gives it a callback of koffi's, in which it waits until this thread has
  * run it. With a pool of connections that freezes the process: the engine's thread holds the pool's lock while it waits, and this thread
  * waits for the lock. Bun has callbacks that only leave a message and return; `wakeWithoutWaiting` has calls made from then on use one.
- * Bun calls these experimental, so nothing here happens unless a store asks for it.
+ * Bun calls these experimental, so no call uses one unless a store asks for it.
  *
  * To be imported before the binding, whose functions are wrapped as they are declared; nothing else that koffi loads is touched.
  */
@@ -25,6 +25,7 @@ interface Koffi {
   register(this: void, callback: unknown, ...type: unknown[]): unknown;
 }
 
+const libraryName = "slatedb_uniffi";
 const pollPrefix = "ffi_slatedb_uniffi_rust_future_poll_";
 
 let wrapped = false;
@@ -63,6 +64,7 @@ function wrap(koffi: Koffi): void {
   };
   koffi.load = (...given) => {
     const library = load(...given);
+    if (!given[0].includes(libraryName)) return library;
     const func: KoffiLibrary["func"] = (name, result, parameters) =>
       typeof name === "string" && name.startsWith(pollPrefix)
         ? wrapPoll(library, name, result, parameters)
