@@ -2,6 +2,7 @@
 
 import type { Clock } from "../runtime/clock.ts";
 import { prepareBucket } from "./bucket-access.ts";
+import { CachingKv } from "./caching-kv.ts";
 import { DiskCache, type DiskCacheOptions } from "./disk-cache.ts";
 import { prepareFolder } from "./folder.ts";
 import type { KeyValueStore } from "./kv.ts";
@@ -11,7 +12,14 @@ import { RequestMeter } from "./object-store-stats.ts";
 import { databaseBuilder, type NativeDatabase, NativeMetrics } from "./slatedb-binding.ts";
 import { maySayNoSuchBucket, openError } from "./slatedb-errors.ts";
 import { bucketPlace, folderPlace, memoryPlace, type NativePlace } from "./slatedb-place.ts";
-import { engineSettings, type SlateTuning, type StorageProfile, tuningFor } from "./slatedb-settings.ts";
+import {
+  engineSettings,
+  type ReadCache,
+  readCacheFor,
+  type SlateTuning,
+  type StorageProfile,
+  tuningFor,
+} from "./slatedb-settings.ts";
 import { SlateWriter } from "./slatedb-writer.ts";
 
 export interface SlateKvOptions {
@@ -22,6 +30,8 @@ export interface SlateKvOptions {
   readonly profile?: StorageProfile;
   /** Default: none. Buckets only. */
   readonly cache?: DiskCacheOptions;
+  /** Default: 16 MiB of rows, and for a bucket without a disk cache the engine's. */
+  readonly readCache?: ReadCache;
   /** Tests shorten ages and break single rules; services leave it alone. */
   readonly tuning?: Partial<SlateTuning>;
 }
@@ -80,7 +90,12 @@ export async function openSlateKv(options: SlateKvOptions): Promise<KeyValueStor
       throw openError(cause, url);
     }
   }
-  return kv;
+  const readCache = readCacheOf(options);
+  return readCache === "engine" || readCache === 0 ? kv : new CachingKv(kv, readCache);
+}
+
+function readCacheOf({ location, cache, readCache }: SlateKvOptions): ReadCache {
+  return readCache ?? readCacheFor(location, cache !== undefined);
 }
 
 async function openDatabase(options: SlateKvOptions, tuning: SlateTuning): Promise<OpenedDatabase> {
@@ -92,12 +107,13 @@ async function openDatabase(options: SlateKvOptions, tuning: SlateTuning): Promi
   });
   const startedMs = options.clock.monotonic();
   const settings = { ...engineSettings(tuning), ...cache?.settings };
+  const engineCache = readCacheOf(options) === "engine";
   const db = await openWithin({
     key: `${options.location.url} ${place.bucketUrl}`,
     // An opener that stalls for longer than this might fence nothing any more: its handle is thrown away.
     timeoutMs: Math.min(tuning.openTimeoutMs, tuning.garbageMinAgeMs / 4),
     clock: options.clock,
-    open: () => databaseBuilder(place.path, place.store, settings, metrics).build(),
+    open: () => databaseBuilder(place.path, place.store, settings, metrics, engineCache).build(),
     discard: (tooLate) => tooLate.shutdown(),
     release: place.release,
   });

@@ -70,7 +70,8 @@ export class StreamReader {
   async *#pages(head: StreamHead, from: number, to: number, count?: number): AsyncGenerator<readonly StoredEvent[]> {
     if (from > to) return;
     const { streamName } = head;
-    const purpose = Math.min(to - from + 1, count ?? Number.POSITIVE_INFINITY) <= lookupEventsMax ? "lookup" : "replay";
+    const purpose =
+      Math.min(to - from + 1, count ?? Number.POSITIVE_INFINITY) <= lookupEventsMax ? "settled" : "replay";
     const cursor = await this.#kv.scan(streamPageSpan(streamName, from), purpose);
     try {
       let next = from;
