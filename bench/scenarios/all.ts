@@ -14,7 +14,7 @@ import { coldOpen } from "./cold-open.ts";
 import { execute } from "./execute.ts";
 import { importEvents } from "./import.ts";
 import { linger } from "./linger.ts";
-import { longRun } from "./long-run.ts";
+import { longRun, longRunEngineCache } from "./long-run.ts";
 import { memory } from "./memory.ts";
 import { partitions } from "./partitions.ts";
 import { payloadEncoding } from "./payload-encoding.ts";
@@ -42,6 +42,7 @@ export const scenarios: readonly Scenario[] = [
   linger,
   memory,
   longRun,
+  longRunEngineCache,
   payloadEncoding,
   peers,
   bucketPut,
