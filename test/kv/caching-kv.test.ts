@@ -7,7 +7,7 @@ import { type CachedStore, CachingKv } from "../../src/kv/caching-kv.ts";
 import type { KvCursor, KvOperation, KvRow } from "../../src/kv/kv.ts";
 import { createMemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
 import { RowCache, toBinary } from "../../src/kv/row-cache.ts";
-import { bytes, drain, failureOf, put, text } from "./stores.ts";
+import { bytes, drain, failureOf, put, text, until } from "./stores.ts";
 
 setDefaultTimeout(60_000);
 
@@ -128,6 +128,7 @@ describe("A cached store", () => {
     await kv.write([put("ka", "old"), put("kb", "same")]);
     below.hold();
     const reading = Promise.all([kv.get(bytes("ka")), settled("k", "l"), kv.get(bytes("kb"))]);
+    await until("the reads have seen the old row", () => below.reads === 3);
     await kv.write([put("ka", "new")]);
     below.release();
     await reading;
@@ -142,6 +143,7 @@ describe("A cached store", () => {
     await kv.write([put("ka", "1")]);
     below.hold();
     const reading = kv.get(bytes("ka"));
+    await until("the read has seen the row", () => below.reads === 1);
     for (let write = 0; write < 20; write += 1) await kv.write([put("kb", String(write))]);
     below.release();
     await reading;
