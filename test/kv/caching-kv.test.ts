@@ -61,6 +61,7 @@ class HeldStore {
   }
 
   hold(): void {
+    this.#release();
     this.#held = new Promise((resolve) => {
       this.#release = resolve;
     });
@@ -244,6 +245,37 @@ describe("A cached store", () => {
       { numRuns: 400 },
     );
   });
+});
+
+test("A cached store has the rows of its storage in the end, in whatever order reads and writes overlapped", async () => {
+  const key = fc.integer({ min: 0, max: 5 }).map((number) => `k${number}`);
+  const step = fc.record({ kind: fc.constantFrom("write", "get", "scan", "hold", "release", "turn"), key });
+  const all = Array.from({ length: 6 }, (_, number) => `k${number}`);
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
+      below = new HeldStore();
+      kv = new CachingKv(below.kv, bytesMax);
+      const model = new Map<string, string>();
+      const reading: Promise<unknown>[] = [];
+      for (const [index, { kind, key: name }] of steps.entries()) {
+        if (kind === "get") reading.push(kv.get(bytes(name)));
+        else if (kind === "scan") reading.push(settled(name, "l"));
+        else if (kind === "hold") below.hold();
+        else if (kind === "release") below.release();
+        else if (kind === "turn") await new Promise((resolve) => setImmediate(resolve));
+        else {
+          await kv.write([put(name, `${index}`)]);
+          model.set(name, `${index}`);
+        }
+      }
+      below.release();
+      await Promise.all(reading);
+      const rows = all.filter((name) => model.has(name)).map((name) => `${name}=${model.get(name)}`);
+      expect(await settled("k", "l")).toBe(rows.join(" "));
+      for (const name of all) expect(text(await kv.get(bytes(name)))).toBe(model.get(name));
+    }),
+    { numRuns: 500 },
+  );
 });
 
 describe("The cache of rows", () => {
