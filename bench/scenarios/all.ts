@@ -17,7 +17,7 @@ import { history } from "./history.ts";
 import { importEvents } from "./import.ts";
 import { linger } from "./linger.ts";
 import { longLife } from "./long-life.ts";
-import { longRun } from "./long-run.ts";
+import { longRun, longRunEngineCache } from "./long-run.ts";
 import { memory } from "./memory.ts";
 import { partitions } from "./partitions.ts";
 import { payloadEncoding } from "./payload-encoding.ts";
@@ -48,6 +48,7 @@ export const scenarios: readonly Scenario[] = [
   memory,
   longRun,
   longLife,
+  longRunEngineCache,
   payloadEncoding,
   personalData,
   peers,

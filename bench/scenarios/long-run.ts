@@ -1,6 +1,12 @@
-/** The memory of one process through a great many appends and reads of streams, in a bucket and in a folder, moment by moment. */
+/**
+ * The memory of one process through a great many appends and reads of streams, moment by moment: in a folder, or in a bucket with
+ * a disk cache; keeping what was read in a small cache of rows, or in the engine's own.
+ */
 
-import { type EventStore, openEventStore, type S3Options } from "../../src/index.ts";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type EventStore, type OpenOptions, openEventStore } from "../../src/index.ts";
 import { onBucket } from "../harness/bucket.ts";
 import { folderOf } from "../harness/locations.ts";
 import { sampleEvent } from "../harness/sample-events.ts";
@@ -19,6 +25,8 @@ export interface LongRunSettings {
 
 /** Coprime to what numbers of streams there are: visits all of them, far apart. */
 const strideOfReads = 618_033;
+
+const diskCacheBytes = 2 ** 30;
 
 interface Phase {
   readonly name: string;
@@ -81,7 +89,7 @@ function phasesOf(store: EventStore, { appends, reads }: LongRunSettings): reado
 async function measureIn(
   context: ScenarioContext<LongRunSettings>,
   place: string,
-  location: { readonly url: string; readonly s3?: S3Options },
+  location: Pick<OpenOptions, "url" | "s3" | "cache" | "readCache">,
 ): Promise<readonly Row[]> {
   await context.memory.settle();
   await using store = await openEventStore(location);
@@ -93,23 +101,39 @@ async function measureIn(
   return rows;
 }
 
-async function run(context: ScenarioContext<LongRunSettings>): Promise<readonly Row[]> {
+async function run(context: ScenarioContext<LongRunSettings>, engineCache: boolean): Promise<readonly Row[]> {
   const url = context.freshUrl("folder");
   // One place a process: what the first one left would be counted with the second.
-  if (folderOf(url) !== undefined) return await measureIn(context, "folder", { url });
-  return await onBucket(context, (bucket) =>
-    measureIn(context, "bucket", { url: bucket.freshUrl("memory"), s3: bucket.s3 }),
-  );
+  const readCache = engineCache ? ({ readCache: "engine" } as const) : {};
+  if (folderOf(url) !== undefined) return await measureIn(context, "folder", { url, ...readCache });
+  return await onBucket(context, async (bucket) => {
+    const folder = await mkdtemp(join(tmpdir(), "strata-long-run-"));
+    try {
+      const cache = { folder, maxBytes: diskCacheBytes };
+      return await measureIn(context, "bucket", { url: bucket.freshUrl("memory"), s3: bucket.s3, cache, ...readCache });
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  });
 }
+
+const sizes: Scenario<LongRunSettings>["sizes"] = {
+  smoke: { appends: 600, reads: 600, workers: 16, every: 300 },
+  quick: { appends: 100_000, reads: 100_000, workers: 256, every: 25_000 },
+  full: { appends: 1_000_000, reads: 1_000_000, workers: 256, every: 100_000 },
+};
 
 export const longRun: Scenario<LongRunSettings> = {
   name: "long-run",
   question:
     "How does the memory of one process grow through a million appends, and through a million reads of streams?",
-  sizes: {
-    smoke: { appends: 600, reads: 600, workers: 16, every: 300 },
-    quick: { appends: 100_000, reads: 100_000, workers: 256, every: 25_000 },
-    full: { appends: 1_000_000, reads: 1_000_000, workers: 256, every: 100_000 },
-  },
-  run,
+  sizes,
+  run: (context) => run(context, false),
+};
+
+export const longRunEngineCache: Scenario<LongRunSettings> = {
+  name: "long-run-engine-cache",
+  question: "The same with the engine's own cache, which takes in all that is written: how far does it grow?",
+  sizes,
+  run: (context) => run(context, true),
 };

@@ -34,11 +34,15 @@ export interface KvRange {
   readonly end?: Uint8Array;
 }
 
-/** `replay`: long and sequential, reads ahead, caches nothing. `lookup`: a few rows, through the cache. */
-export type ScanPurpose = "replay" | "lookup";
+/**
+ * `replay`: long and sequential, reads ahead, caches nothing. `lookup`: a few rows. `settled`: a few rows that hardly ever
+ * change, for a reader who takes newer ones as well: they may be kept in memory, and those that were not handed out yet may be
+ * newer than the scan.
+ */
+export type ScanPurpose = "replay" | "lookup" | "settled";
 
 /**
- * An ascending scan over the rows as they were when it was opened. Not for concurrent use. Once a call has failed, all do:
+ * An ascending scan over the rows as they were when it was opened (`settled` ones apart). Not for concurrent use. Once a call has failed, all do:
  * rows may have been read that nobody got.
  */
 export interface KvCursor {

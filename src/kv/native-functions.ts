@@ -53,15 +53,35 @@ export function nativeFunctions(): NativeFunctions {
   throw new InternalError(`The C library of this platform was not found: ${names.join(", ")}`, { cause });
 }
 
+/** Sought once; null where this C library has no such function, and keeps less. */
+let trim: (() => void) | null | undefined;
+
+function findTrim(): (() => void) | null {
+  if (process.platform !== "linux") return null;
+  try {
+    const library: Library<typeof trimSymbols> = dlopen("libc.so.6", trimSymbols);
+    return () => library.symbols.malloc_trim(0);
+  } catch {
+    return null;
+  }
+}
+
 /**
  * Gives memory that native code has freed back to the system, which the C library of GNU otherwise keeps for itself; elsewhere
- * nothing happens. It may take some milliseconds.
+ * nothing happens. It takes one or two milliseconds, at times ten times that.
  */
 export function returnFreedMemory(): void {
-  if (process.platform !== "linux") return;
-  try {
-    dlopen("libc.so.6", trimSymbols).symbols.malloc_trim(0);
-  } catch {
-    // Another C library: it has no such function, and keeps less.
-  }
+  trim = trim === undefined ? findTrim() : trim;
+  trim?.();
+}
+
+/** It is the whole process's memory, however many stores there are. */
+const returnIntervalMs = 5_000;
+let returnedMs = Number.NEGATIVE_INFINITY;
+
+/** As `returnFreedMemory`, at most every five seconds in a process: for who is busy and calls it again and again. */
+export function returnFreedMemoryAtTimes(nowMs: number): void {
+  if (nowMs - returnedMs < returnIntervalMs) return;
+  returnedMs = nowMs;
+  returnFreedMemory();
 }

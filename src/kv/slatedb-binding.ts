@@ -36,6 +36,14 @@ export type NativeSource = Pick<Db | DbReader | DbSnapshot, "get_with_options" |
 /** "Remote" hides rows that are in memory and not yet on the object store. */
 export const readOptions: ReadOptions = { durability_filter: "Remote", dirty: false, cache_blocks: true };
 
+const lookupOptions: ScanOptions = {
+  ...readOptions,
+  cache_blocks: true,
+  read_ahead_bytes: 1,
+  max_fetch_tasks: 1,
+  order: "Ascending",
+};
+
 export const scanOptions: Readonly<Record<ScanPurpose, ScanOptions>> = {
   replay: {
     ...readOptions,
@@ -44,7 +52,8 @@ export const scanOptions: Readonly<Record<ScanPurpose, ScanOptions>> = {
     max_fetch_tasks: 4,
     order: "Ascending",
   },
-  lookup: { ...readOptions, cache_blocks: true, read_ahead_bytes: 1, max_fetch_tasks: 1, order: "Ascending" },
+  lookup: lookupOptions,
+  settled: lookupOptions,
 };
 
 function settingAt(settings: unknown, path: string): unknown {
@@ -68,17 +77,22 @@ export function nativeSettings(wanted: Readonly<Record<string, unknown>>): Setti
   return settings;
 }
 
-/** A builder of a database for writing. */
+/**
+ * A builder of a database for writing. Its own cache, 512 MiB of blocks and 128 MiB of filters and indexes, takes in all that is
+ * written, cannot be sized, and is there or not.
+ */
 export function databaseBuilder(
   path: string,
   store: ConstructorParameters<typeof DbBuilder>[1],
   settings: Readonly<Record<string, unknown>>,
   metrics: DefaultMetricsRecorder,
+  engineCache: boolean,
 ): DbBuilder {
   const builder = new DbBuilder(path, store);
   builder.with_settings(nativeSettings(settings));
   // The engine asks it for counters while it is built, and counts in native code from then on.
   builder.with_metrics_recorder(metrics);
   builder.with_sst_block_size("Block16Kib");
+  if (!engineCache) builder.with_db_cache_disabled();
   return builder;
 }

@@ -2,6 +2,7 @@
 
 import type { Clock } from "../runtime/clock.ts";
 import { prepareBucket } from "./bucket-access.ts";
+import { CachingKv } from "./caching-kv.ts";
 import { DiskCache, type DiskCacheOptions } from "./disk-cache.ts";
 import { prepareFolder } from "./folder.ts";
 import { type FolderOpener, holdOpen } from "./folder-openers.ts";
@@ -14,7 +15,14 @@ import { databaseBuilder, type NativeDatabase, NativeMetrics } from "./slatedb-b
 import { maySayNoSuchBucket, openError } from "./slatedb-errors.ts";
 import { bucketPlace, folderPlace, memoryPlace, type NativePlace } from "./slatedb-place.ts";
 import type { ReclaimPlace } from "./slatedb-reclaim.ts";
-import { engineSettings, type SlateTuning, type StorageProfile, tuningFor } from "./slatedb-settings.ts";
+import {
+  engineSettings,
+  type ReadCache,
+  readCacheFor,
+  type SlateTuning,
+  type StorageProfile,
+  tuningFor,
+} from "./slatedb-settings.ts";
 import { type OpenedWriter, SlateStore } from "./slatedb-store.ts";
 import { SlateWriter } from "./slatedb-writer.ts";
 
@@ -26,6 +34,8 @@ export interface SlateKvOptions {
   readonly profile?: StorageProfile;
   /** Default: none. Buckets only. */
   readonly cache?: DiskCacheOptions;
+  /** Default: 16 MiB of rows, and for a bucket without a disk cache the engine's. */
+  readonly readCache?: ReadCache;
   /** Tests shorten ages and break single rules; services leave it alone. */
   readonly tuning?: Partial<SlateTuning>;
 }
@@ -88,7 +98,9 @@ export async function openSlateKv(options: SlateKvOptions): Promise<KeyValueStor
   const { clock, location } = options;
   const first = await openSlateWriter(options, tuning);
   const open = (wanted: SlateTuning): Promise<OpenedWriter> => openSlateWriter(options, wanted);
-  return new SlateStore({ url: location.url, tuning, clock, first, open, place: reclaimPlace(options) });
+  const kv = new SlateStore({ url: location.url, tuning, clock, first, open, place: reclaimPlace(options) });
+  const readCache = readCacheOf(options);
+  return readCache === "engine" || readCache === 0 ? kv : new CachingKv(kv, readCache);
 }
 
 /** Memory that is opened again is another memory, so there is nothing to give back. */
@@ -129,6 +141,10 @@ export async function openSlateWriter(options: SlateKvOptions, tuning: SlateTuni
   };
 }
 
+function readCacheOf({ location, cache, readCache }: SlateKvOptions): ReadCache {
+  return readCache ?? readCacheFor(location, cache !== undefined);
+}
+
 async function openDatabase(options: SlateKvOptions, tuning: SlateTuning): Promise<OpenedDatabase> {
   const metrics = new NativeMetrics();
   const place = await resolvePlace(options, tuning);
@@ -138,12 +154,13 @@ async function openDatabase(options: SlateKvOptions, tuning: SlateTuning): Promi
   });
   const startedMs = options.clock.monotonic();
   const settings = { ...engineSettings(tuning), ...cache?.settings };
+  const engineCache = readCacheOf(options) === "engine";
   const db = await openWithin({
     key: `${options.location.url} ${place.bucketUrl}`,
     // An opener that stalls for longer than this might fence nothing any more: its handle is thrown away.
     timeoutMs: Math.min(tuning.openTimeoutMs, tuning.garbageMinAgeMs / 4),
     clock: options.clock,
-    open: () => databaseBuilder(place.path, place.store, settings, metrics).build(),
+    open: () => databaseBuilder(place.path, place.store, settings, metrics, engineCache).build(),
     discard: (tooLate) => tooLate.shutdown(),
     release: place.release,
   });

@@ -42,6 +42,11 @@ export interface SlateTuning {
   readonly memtableFlushMs: number;
   /** At least this long between two of them. */
   readonly memtableFlushSpacingMs: number;
+  /**
+   * The size of a table that the compactor writes: what it builds in memory, and what a look without a cached filter and index has
+   * to read a part of. All tables are named in the manifest, which each flush writes.
+   */
+  readonly tableBytesMax: number;
   /** With this much unflushed a write first waits for the flush under way, but no longer than that. */
   readonly memtablePaceBytes: number;
   readonly memtablePaceMs: number;
@@ -90,6 +95,7 @@ const localTuning: SlateTuning = {
   // What waits to be flushed is in memory twice, so it is kept small where a flush costs no money.
   memtableFlushBytes: 8 * 1024 * 1024,
   memtablePaceBytes: 24 * 1024 * 1024,
+  tableBytesMax: 8 * 1024 * 1024,
   compactorPollMs: 5_000,
   memtableFlushSpacingMs: 500,
 };
@@ -98,6 +104,7 @@ const bucket = {
   ...shared,
   memtableFlushBytes: 16 * 1024 * 1024,
   memtablePaceBytes: 48 * 1024 * 1024,
+  tableBytesMax: 64 * 1024 * 1024,
 } as const;
 
 /**
@@ -126,6 +133,24 @@ const bucketTunings: Readonly<Record<StorageProfile, SlateTuning>> = {
 
 export function tuningFor(location: StoreLocation, profile: StorageProfile = "low-latency"): SlateTuning {
   return location.kind === "s3" ? bucketTunings[profile] : localTuning;
+}
+
+/**
+ * Where a writer keeps what it has read: so many bytes of rows, in memory of ours; or `"engine"`, in the engine's cache, whose
+ * 512 + 128 MiB fill with all that is written as well.
+ */
+export type ReadCache = number | "engine";
+
+/** It is kept small: what it holds is alive, and the collector lets the process grow to several times that. */
+const readCacheBytesDefault = 16 * 1024 * 1024;
+export const readCacheBytesMax: number = 1024 * 1024 * 1024;
+
+/**
+ * Rows of ours where the files of tables are near, on a folder or in the disk cache: without the engine's cache each look reads
+ * a filter a table, an index and a block anew, which are some requests to a bucket.
+ */
+export function readCacheFor(location: StoreLocation, diskCache: boolean): ReadCache {
+  return location.kind === "s3" && !diskCache ? "engine" : readCacheBytesDefault;
 }
 
 /** Durations reach the engine as strings with a unit; a bare number would mean seconds. */
@@ -172,8 +197,7 @@ export function engineSettings(tuning: SlateTuning): Readonly<Record<string, unk
     max_unflushed_bytes: 1024 * 1024 * 1024,
     "compactor_options.poll_interval": milliseconds(tuning.compactorPollMs),
     "compactor_options.max_concurrent_compactions": 1,
-    // The compactor builds a table in memory before it stores it.
-    "compactor_options.max_sst_size": 64 * 1024 * 1024,
+    "compactor_options.max_sst_size": tuning.tableBytesMax,
     ...(tuning.schedulerOptions === undefined
       ? {}
       : { "compactor_options.scheduler_options": tuning.schedulerOptions }),

@@ -134,6 +134,16 @@ export class SlateStore implements KeyValueStore {
     return this.#requestsBefore === undefined ? now : addObjectStoreStats(this.#requestsBefore, now);
   }
 
+  /** Throws where it is closed or has failed. */
+  assertUsable(): void {
+    const writer = this.#writer();
+    if (this.#exchanging === undefined) writer.assertUsable();
+  }
+
+  breathe(): Promise<void> | undefined {
+    return this.#serving.writer.breathe();
+  }
+
   async reclaim(options: KvReclaimOptions): Promise<KvReclaimReport> {
     const { place, tuning, clock } = this.#options;
     if (this.#reclaiming) {

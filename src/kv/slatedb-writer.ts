@@ -29,7 +29,7 @@ import {
   type ScanPurpose,
 } from "./kv.ts";
 import { MemtableFlusher } from "./memtable-flusher.ts";
-import { returnFreedMemory } from "./native-functions.ts";
+import { returnFreedMemory, returnFreedMemoryAtTimes } from "./native-functions.ts";
 import type { ObjectStoreStats, RequestMeter } from "./object-store-stats.ts";
 import { NativeBatch, type NativeDatabase, type NativeSnapshot } from "./slatedb-binding.ts";
 import { callError, closeError, closeReasonOf, errorOf, type Failure, failureFrom } from "./slatedb-errors.ts";
@@ -75,6 +75,8 @@ export class SlateWriter implements KeyValueStore, ReadHost {
   /** Settles with the write under way, and never rejects. */
   #writing: Promise<unknown> | undefined;
   #stats = { writes: 0, rowsWritten: 0, bytesWritten: 0 };
+  /** Whether the engine was called since the last beat. */
+  #busy = false;
 
   constructor({ url, db, tuning, clock, meter, cache, release }: SlateWriterOptions) {
     this.url = url;
@@ -90,7 +92,7 @@ export class SlateWriter implements KeyValueStore, ReadHost {
       clock,
       limitMs: this.#pauseLimitMs,
       intervalMs: Math.min(heartbeatIntervalMs, this.#pauseLimitMs / 4),
-      onBeat: () => this.#look(),
+      onBeat: () => this.#beat(),
     });
     this.#flusher = new MemtableFlusher({
       tuning,
@@ -208,6 +210,10 @@ export class SlateWriter implements KeyValueStore, ReadHost {
     return new StorageUnavailableError(message, { cause: error });
   }
 
+  breathe(): Promise<void> | undefined {
+    return this.#reads.breathe();
+  }
+
   assertUsable(outcome?: WriteOutcome): void {
     if (this.#closing !== undefined)
       throw new StoreClosedError("The store is closed", outcome === undefined ? {} : { outcome });
@@ -255,6 +261,7 @@ export class SlateWriter implements KeyValueStore, ReadHost {
 
   /** Settles as `work` does, at the latest after `timeoutMs` or when the store fails, with our errors only. */
   #call<T>(work: Promise<T>, timeoutMs: number, outcome: WriteOutcome | undefined): Promise<T> {
+    this.#busy = true;
     return new Promise<T>((resolve, reject) => {
       const fail = (error: unknown): void => {
         this.#underWay.delete(fail);
@@ -285,6 +292,13 @@ export class SlateWriter implements KeyValueStore, ReadHost {
     if (this.#closing !== undefined)
       return new StoreClosedError("The store was closed meanwhile", outcome === undefined ? {} : { outcome });
     return callError(error);
+  }
+
+  #beat(): void {
+    this.#look();
+    if (!this.#busy) return;
+    this.#busy = false;
+    returnFreedMemoryAtTimes(this.#clock.monotonic());
   }
 
   /** Looks whether the engine closed itself, and stops if it did. */

@@ -60,7 +60,7 @@ class TermCursor {
     const { kind, value } = this.term;
     const last = this.#entries.at(-1)?.segment;
     if (this.#cursor === undefined) {
-      this.#cursor = await this.#kv.scan(indexSpan(kind, value, segment), "lookup");
+      this.#cursor = await this.#kv.scan(indexSpan(kind, value, segment), "settled");
     } else if (last !== undefined && segment > last + 1) {
       await this.#cursor.seek(indexKey(kind, value, segment));
       this.#rowsAtOnce = 1;

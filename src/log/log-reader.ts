@@ -39,7 +39,8 @@ export class LogReader {
    */
   async *forwards(from: number, to: number, count?: number): AsyncGenerator<readonly StoredEvent[]> {
     if (from > to) return;
-    const purpose = Math.min(to - from + 1, count ?? Number.POSITIVE_INFINITY) <= lookupEventsMax ? "lookup" : "replay";
+    const purpose =
+      Math.min(to - from + 1, count ?? Number.POSITIVE_INFINITY) <= lookupEventsMax ? "settled" : "replay";
     const cursor = await this.#kv.scan(globalPageSpan(from), purpose);
     try {
       let next = from;
@@ -170,7 +171,7 @@ export class LogReader {
   }
 
   async #firstRow(fromMinute: number): Promise<KvRow | undefined> {
-    const cursor = await this.#kv.scan(timeSpan(fromMinute), "lookup");
+    const cursor = await this.#kv.scan(timeSpan(fromMinute), "settled");
     try {
       return (await cursor.next(1))[0];
     } finally {
@@ -208,7 +209,7 @@ class PageCursor {
   }
 
   async #load(position: number, last: number): Promise<void> {
-    if (this.#cursor === undefined) this.#cursor = await this.#kv.scan(globalPageSpan(position), "lookup");
+    if (this.#cursor === undefined) this.#cursor = await this.#kv.scan(globalPageSpan(position), "settled");
     // The next page is one step away, anything further a leap.
     else if (position > last + this.#page.length) await this.#cursor.seek(globalPageKey(position));
     for (;;) {

@@ -131,7 +131,8 @@ export class StreamReader {
     count: number | undefined,
   ): AsyncGenerator<readonly StoredEvent[]> {
     if (from > to) return;
-    const purpose = Math.min(to - from + 1, count ?? Number.POSITIVE_INFINITY) <= lookupEventsMax ? "lookup" : "replay";
+    const purpose =
+      Math.min(to - from + 1, count ?? Number.POSITIVE_INFINITY) <= lookupEventsMax ? "settled" : "replay";
     const cursor = await this.#kv.scan(streamPageSpan(streamName, from), purpose);
     try {
       let next = from;

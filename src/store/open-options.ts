@@ -4,7 +4,7 @@ import { InvalidArgumentError, printable } from "../errors.ts";
 import { expiresAfterMsMax } from "../format/lease-record.ts";
 import { checkDiskCache, type DiskCacheOptions } from "../kv/disk-cache.ts";
 import { parseStoreUrl, type S3Options, type StoreLocation } from "../kv/object-store.ts";
-import { type StorageProfile, storageProfiles } from "../kv/slatedb-settings.ts";
+import { type ReadCache, readCacheBytesMax, type StorageProfile, storageProfiles } from "../kv/slatedb-settings.ts";
 import { type CompactionOptions, type CompactionSettings, checkCompaction } from "../lifecycle/compaction-options.ts";
 import { checkInteger, checkOptions, checkSignal } from "../log/arguments.ts";
 import { idempotencyWindowMsDefault } from "../log/idempotency-keys.ts";
@@ -38,6 +38,13 @@ export interface OpenOptions<Definitions extends EventDefinitions = never> exten
   readonly storage?: StorageProfile;
   /** Keeps what was read from a bucket on a local disk as well, across restarts; buckets only. Default: in memory only. */
   readonly cache?: DiskCacheOptions;
+  /**
+   * What a writer keeps in memory of what it has read. A number: at most so many bytes of rows, 0 to 1 GiB, and the process stays small
+   * whatever is written; a look for what is not among them reads a filter a table, an index and a block, which are near in a folder
+   * and in `cache`, and a request each without them. `"engine"`: the engine's own cache, which takes in all that is written and
+   * grows to 640 MiB. Default: 16 MiB; for a bucket without `cache`, `"engine"`.
+   */
+  readonly readCache?: number | "engine";
   /**
    * How long a commit waits for others to share its group, which is one PUT: 0 to 10,000 ms, each time; or `"adaptive"`, only
    * while commits keep arriving, up to as long as the storage takes for a group, at most 25 ms. Default: 0, the least
@@ -93,6 +100,7 @@ const optionNames = [
   "s3",
   "storage",
   "cache",
+  "readCache",
   "commitLingerMs",
   "commitTimeoutMs",
   "idempotencyWindowMs",
@@ -217,14 +225,30 @@ function lingerOf(asked: unknown, profile: StorageProfile, clock: Clock): Linger
   throw new InvalidArgumentError("commitLingerMs", `must be at most ${commitLingerMsMax}, not ${lingerMs}`);
 }
 
-/** How the engine is to deal with a bucket. Throws `invalid-argument` for a profile or a cache that cannot be. */
-export function checkStorage({ storage, cache }: OpenOptions<EventDefinitions>): {
+function readCacheOf(given: unknown): ReadCache | undefined {
+  if (given === "engine") return given;
+  if (typeof given === "string")
+    throw new InvalidArgumentError("readCache", `must be a number of bytes or "engine", not ${printable(given)}`);
+  const bytes = checkInteger(given, "readCache", 0);
+  if (bytes === undefined || bytes <= readCacheBytesMax) return bytes;
+  throw new InvalidArgumentError("readCache", `must be at most ${readCacheBytesMax}, not ${bytes}`);
+}
+
+/** How the engine is to deal with its storage. Throws `invalid-argument` for a profile or a cache that cannot be. */
+export function checkStorage(options: OpenOptions<EventDefinitions>): {
   readonly profile: StorageProfile;
   readonly cache?: DiskCacheOptions;
+  readonly readCache?: ReadCache;
 } {
+  const { storage, cache } = options;
   checkOptions(cache, ["folder", "maxBytes"], "cache");
   if (cache !== undefined) checkDiskCache(cache);
-  return { profile: profileOf(storage), ...(cache === undefined ? {} : { cache }) };
+  const readCache = readCacheOf(options.readCache);
+  return {
+    profile: profileOf(storage),
+    ...(cache === undefined ? {} : { cache }),
+    ...(readCache === undefined ? {} : { readCache }),
+  };
 }
 
 function checkDeciders(deciders: unknown): readonly unknown[] {

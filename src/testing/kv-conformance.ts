@@ -67,8 +67,24 @@ async function drain(cursor: KvCursor, rowsMax = 1_000): Promise<readonly KvRow[
   return all;
 }
 
-async function rowsOf(reader: KvReader, span: KvRange): Promise<readonly KvRow[]> {
+async function lookUp(reader: KvReader, span: KvRange): Promise<readonly KvRow[]> {
   return await drain(await reader.scan(span, "lookup"));
+}
+
+/** The rows, while nothing is written: all purposes have the same, from wherever they come; the second time from memory. */
+async function rowsOf(reader: KvReader, span: KvRange): Promise<readonly KvRow[]> {
+  const rows = await lookUp(reader, span);
+  for (const purpose of ["replay", "settled", "settled"] as const) {
+    const others = await drain(await reader.scan(span, purpose));
+    const same = others.length === rows.length && others.every((row, index) => sameRow(row, rows[index]));
+    if (!same) throw new Error(`A scan for ${purpose} has other rows than one for lookup`);
+  }
+  return rows;
+}
+
+function sameRow(row: KvRow, other: KvRow | undefined): boolean {
+  if (other === undefined || Buffer.compare(row.key, other.key) !== 0) return false;
+  return Buffer.compare(row.value, other.value) === 0;
 }
 
 /** The error that `work` ends with, as what a caller can tell of it. */
@@ -169,7 +185,7 @@ function testWrites({ test, expect, withStore }: Suite): void {
       });
       for (let last = false; !last; ) {
         last = written;
-        const found = (await rowsOf(kv, range("k"))).length;
+        const found = (await lookUp(kv, range("k"))).length;
         expect([0, keys.length].includes(found)).toBe(true);
         if (last) expect(found).toBe(keys.length);
       }
@@ -181,7 +197,7 @@ function testWrites({ test, expect, withStore }: Suite): void {
       await kv.write([put("a", "12345"), put("b", "")]);
       await kv.write([remove("a")]);
       await kv.getMany([bytes("a"), bytes("b")]);
-      await rowsOf(kv, range("a"));
+      await lookUp(kv, range("a"));
       const { writes, rowsWritten, bytesWritten, gets, scans, rowsScanned } = kv.stats();
       const expected = { writes: 2, rowsWritten: 3, bytesWritten: 8, gets: 2, scans: 1, rowsScanned: 1 };
       expect({ writes, rowsWritten, bytesWritten, gets, scans, rowsScanned }).toEqual(expected);
@@ -291,6 +307,9 @@ function testBytes({ test, expect, withStore }: Suite): void {
     }));
 }
 
+/** The last one twice: what the first has read may be in memory. */
+const purposes = ["replay", "lookup", "settled", "settled"] as const;
+
 function testScans({ test, expect, withStore }: Suite): void {
   test("scans from the start, inclusive, to the end, exclusive", () =>
     withStore(async (kv) => {
@@ -304,23 +323,27 @@ function testScans({ test, expect, withStore }: Suite): void {
   test("finds no rows in a range that ends where it starts, or before", () =>
     withStore(async (kv) => {
       await kv.write([put("a", "1"), put("b", "2")]);
-      for (const span of [range("a", "a"), range("b", "a")]) {
-        const cursor = await kv.scan(span, "replay");
-        expect(await cursor.next(10)).toEqual([]);
-        cursor.close();
+      for (const purpose of purposes) {
+        for (const span of [range("a", "a"), range("b", "a")]) {
+          const cursor = await kv.scan(span, purpose);
+          expect(await cursor.next(10)).toEqual([]);
+          cursor.close();
+        }
       }
     }));
 
   test("hands out rows in batches of at most the asked size, and an empty one at the end, for good", () =>
     withStore(async (kv) => {
       await kv.write(Array.from({ length: 7 }, (_, index) => put(numbered(index), "v")));
-      const cursor = await kv.scan(range("k"), "lookup");
-      const sizes: number[] = [];
-      for (let turn = 0; turn < 5; turn += 1) sizes.push((await cursor.next(3)).length);
-      expect(sizes.slice(0, 5).reduce((sum, size) => sum + size, 0)).toBe(7);
-      expect(sizes.every((size) => size <= 3)).toBe(true);
-      expect(await cursor.next(3)).toEqual([]);
-      cursor.close();
+      for (const purpose of purposes) {
+        const cursor = await kv.scan(range("k"), purpose);
+        const sizes: number[] = [];
+        for (let turn = 0; turn < 5; turn += 1) sizes.push((await cursor.next(3)).length);
+        expect(sizes.slice(0, 5).reduce((sum, size) => sum + size, 0)).toBe(7);
+        expect(sizes.every((size) => size <= 3)).toBe(true);
+        expect(await cursor.next(3)).toEqual([]);
+        cursor.close();
+      }
     }));
 
   test("skips what was removed, and shows the latest value of what was replaced", () =>
@@ -334,7 +357,7 @@ function testScans({ test, expect, withStore }: Suite): void {
       ]);
     }));
 
-  test("scans 10,000 rows of several batches in order, for either purpose", () =>
+  test("scans 10,000 rows of several batches in order, for every purpose", () =>
     withStore(async (kv) => {
       const count = 10_000;
       for (let from = 0; from < count; from += 2_500) {
@@ -343,7 +366,7 @@ function testScans({ test, expect, withStore }: Suite): void {
         );
       }
       const expected = Array.from({ length: count }, (_, index) => numbered(index));
-      for (const purpose of ["replay", "lookup"] as const) {
+      for (const purpose of purposes) {
         const rows = await drain(await kv.scan(range("k"), purpose), 777);
         expect(keysOf(rows)).toEqual(expected);
       }
@@ -374,21 +397,23 @@ function testScans({ test, expect, withStore }: Suite): void {
   test("gives no rows after a cursor was closed, however often", () =>
     withStore(async (kv) => {
       await kv.write([put("a", "1"), put("b", "2")]);
-      const cursor = await kv.scan(range("a"), "lookup");
-      await cursor.next(1);
-      cursor.close();
-      cursor.close();
-      expect(await cursor.next(1)).toEqual([]);
-      await cursor.seek(bytes("b"));
-      expect(await cursor.next(1)).toEqual([]);
-      cursor.close();
+      for (const purpose of purposes) {
+        const cursor = await kv.scan(range("a"), purpose);
+        await cursor.next(1);
+        cursor.close();
+        cursor.close();
+        expect(await cursor.next(1)).toEqual([]);
+        await cursor.seek(bytes("b"));
+        expect(await cursor.next(1)).toEqual([]);
+        cursor.close();
+      }
     }));
 
   test("lets a cursor be closed while a call of it is under way", () =>
     withStore(async (kv) => {
       await kv.write(Array.from({ length: 500 }, (_, index) => put(numbered(index), "v")));
       for (let turn = 0; turn < 20; turn += 1) {
-        const cursor = await kv.scan(range("k"), "lookup");
+        const cursor = await kv.scan(range("k"), turn % 2 === 0 ? "lookup" : "settled");
         const pending = cursor.next(500);
         cursor.close();
         expect((await pending).length <= 500).toBe(true);
@@ -402,24 +427,28 @@ function testSeeks({ test, expect, withStore }: Suite): void {
   test("seeks forward to a key, or to the next one where it is absent", () =>
     withStore(async (kv) => {
       await kv.write(Array.from({ length: 10 }, (_, index) => put(numbered(index), "v")));
-      const cursor = await kv.scan(range("k", numbered(9)), "lookup");
-      await cursor.seek(bytes(numbered(3)));
-      expect(keysOf(await cursor.next(1))).toEqual([numbered(3)]);
-      await cursor.seek(bytes(`${numbered(5)}-`));
-      expect(keysOf(await cursor.next(2))).toEqual([numbered(6), numbered(7)]);
-      await cursor.seek(bytes(`${numbered(8)}-`));
-      expect(await cursor.next(1)).toEqual([]);
-      cursor.close();
+      for (const purpose of purposes) {
+        const cursor = await kv.scan(range("k", numbered(9)), purpose);
+        await cursor.seek(bytes(numbered(3)));
+        expect(keysOf(await cursor.next(1))).toEqual([numbered(3)]);
+        await cursor.seek(bytes(`${numbered(5)}-`));
+        expect(keysOf(await cursor.next(2))).toEqual([numbered(6), numbered(7)]);
+        await cursor.seek(bytes(`${numbered(8)}-`));
+        expect(await cursor.next(1)).toEqual([]);
+        cursor.close();
+      }
     }));
 
   test("refuses to seek back to rows it has handed out, or out of its range", () =>
     withStore(async (kv) => {
       await kv.write(Array.from({ length: 10 }, (_, index) => put(numbered(index), "v")));
-      for (const key of [numbered(1), numbered(3), numbered(9), "a"]) {
-        const cursor = await kv.scan(range(numbered(2), numbered(9)), "lookup");
-        await cursor.next(2);
-        expect((await failureOf(() => cursor.seek(bytes(key))))?.code).toBe("internal");
-        cursor.close();
+      for (const purpose of purposes) {
+        for (const key of [numbered(1), numbered(3), numbered(9), "a"]) {
+          const cursor = await kv.scan(range(numbered(2), numbered(9)), purpose);
+          await cursor.next(2);
+          expect((await failureOf(() => cursor.seek(bytes(key))))?.code).toBe("internal");
+          cursor.close();
+        }
       }
       expect(kv.status()).toEqual({ state: "open" });
     }));
@@ -480,6 +509,7 @@ function readsOf(reader: KvReader): readonly (() => Promise<unknown>)[] {
     () => reader.getMany([bytes("a")]),
     () => reader.scan(range("a"), "lookup"),
     () => reader.scan(range("a"), "replay"),
+    () => reader.scan(range("a"), "settled"),
   ];
 }
 

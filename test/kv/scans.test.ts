@@ -3,6 +3,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import type { KeyValueStore, ScanPurpose } from "../../src/kv/kv.ts";
+import { systemClock } from "../../src/runtime/clock.ts";
 import { type S3StandIn, startS3StandIn } from "./s3-stand-in.ts";
 import { bytes, drain, noise, openOnFolder, openOnStandIn, put, temporaryFolder } from "./stores.ts";
 
@@ -60,6 +61,23 @@ test("A replay does not fill the cache, and a lookup does: its second time costs
   await kv.close();
 });
 
+test("Where rows are kept by us, the engine keeps nothing: a lookup asks again, a settled scan and a key do not", async () => {
+  await using standIn = startS3StandIn();
+  const first = await openCold(standIn);
+  await first.close();
+  const kv = await openOnStandIn(standIn, {}, systemClock, 1024 * 1024);
+  const few = "k000008";
+  expect(await requestsFor(standIn, kv, "lookup", few)).toBeGreaterThan(0);
+  expect(await requestsFor(standIn, kv, "lookup", few)).toBeGreaterThan(0);
+  expect(await requestsFor(standIn, kv, "settled", few)).toBeGreaterThan(0);
+  expect(await requestsFor(standIn, kv, "settled", few)).toBe(0);
+  const value = await kv.get(bytes("k000900"));
+  const before = standIn.requests.length;
+  expect(await kv.get(bytes("k000900"))).toEqual(value);
+  expect(standIn.requests.length).toBe(before);
+  await kv.close();
+});
+
 /** Whether a timer of no delay fires while `work` goes on. */
 async function letsTimersRun(work: () => Promise<unknown>): Promise<boolean> {
   let fired = false;
@@ -81,5 +99,16 @@ test("A long scan and many reads in a row let timers run, though the engine answ
     for (const key of keys.slice(0, 5_000)) await kv.get(bytes(key));
   };
   expect(await letsTimersRun(getEach)).toBe(true);
+  // Now they come from our own cache.
+  expect(await letsTimersRun(getEach)).toBe(true);
+  const scanEach = async (): Promise<void> => {
+    for (const key of keys.slice(0, 5_000)) {
+      const cursor = await kv.scan({ start: bytes(key), end: bytes(`${key}-`) }, "settled");
+      await cursor.next(1);
+      cursor.close();
+    }
+  };
+  expect(await letsTimersRun(scanEach)).toBe(true);
+  expect(await letsTimersRun(scanEach)).toBe(true);
   await kv.close();
 });

@@ -4,7 +4,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { InternalError } from "../../src/errors.ts";
 import type { StoreLocation } from "../../src/kv/object-store.ts";
 import { nativeSettings } from "../../src/kv/slatedb-binding.ts";
-import { engineSettings, sameSetting, tuningFor } from "../../src/kv/slatedb-settings.ts";
+import { engineSettings, readCacheFor, sameSetting, tuningFor } from "../../src/kv/slatedb-settings.ts";
 
 setDefaultTimeout(60_000);
 
@@ -41,6 +41,25 @@ test("A setting that the engine took as another value is refused", () => {
   expect(sameSetting("Zstd", "Lz4")).toBe(false);
   expect(sameSetting("Zstd", null)).toBe(false);
   expect(sameSetting(64, "64")).toBe(false);
+});
+
+test("A writer keeps rows in a small cache of ours, and only where tables are far the engine's large one", () => {
+  const [memory, folder, bucket] = locations;
+  for (const location of [memory, folder]) {
+    if (location === undefined) throw new Error("There is no such location");
+    expect(readCacheFor(location, false)).toBe(16 * 1024 * 1024);
+  }
+  if (bucket === undefined) throw new Error("There is no bucket");
+  expect(readCacheFor(bucket, false)).toBe("engine");
+  expect(readCacheFor(bucket, true)).toBe(16 * 1024 * 1024);
+});
+
+test("Tables are small where a look reads their filters and indexes anew", () => {
+  for (const location of locations) {
+    const tuning = tuningFor(location);
+    expect(engineSettings(tuning)["compactor_options.max_sst_size"]).toBe(tuning.tableBytesMax);
+    if (location.kind === "folder") expect(tuning.tableBytesMax).toBeLessThanOrEqual(16 * 1024 * 1024);
+  }
 });
 
 test("Recovery fills one memtable only: the most that can be unflushed is far below a table's size", () => {

@@ -7,7 +7,7 @@ import { EventStoreError } from "../../src/errors.ts";
 import type { KeyValueStore, KvCursor, KvOperation, KvReader, KvRow } from "../../src/kv/kv.ts";
 import type { StoreLocation } from "../../src/kv/object-store.ts";
 import { openSlateKv } from "../../src/kv/slatedb-kv.ts";
-import type { SlateTuning } from "../../src/kv/slatedb-settings.ts";
+import type { ReadCache, SlateTuning } from "../../src/kv/slatedb-settings.ts";
 import { type Clock, systemClock } from "../../src/runtime/clock.ts";
 import type { S3StandIn } from "./s3-stand-in.ts";
 
@@ -58,9 +58,10 @@ export function openOnStandIn(
   standIn: S3StandIn,
   tuning: Partial<SlateTuning> = {},
   clock: Clock = systemClock,
+  readCache: ReadCache = "engine",
 ): Promise<KeyValueStore> {
   const s3 = { endpoint: standIn.endpoint, ...standInCredentials };
-  return openSlateKv({ location: standIn.location, s3, clock, tuning: { ...standInTuning, ...tuning } });
+  return openSlateKv({ location: standIn.location, s3, clock, readCache, tuning: { ...standInTuning, ...tuning } });
 }
 
 export async function allRows(reader: KvReader): Promise<readonly KvRow[]> {

@@ -201,6 +201,9 @@ describe("Opening", () => {
       url: "memory:",
       cache: { folder: "/tmp/c", maxBytes: 2 ** 30, preload: true },
     },
+    "a read cache that is no word": { url: "memory:", readCache: "Engine" },
+    "a read cache below 0": { url: "memory:", readCache: -1 },
+    "too large a read cache": { url: "memory:", readCache: 2 ** 40 },
     "a time-out of 0": { url: "memory:", commitTimeoutMs: 0 },
     "an error handler that is none": { url: "memory:", onError: 1 },
   };
