@@ -147,6 +147,33 @@ describe("An inline projection", () => {
     expect(await collect(store.documents(boom).list())).toEqual([["n", 3]]);
   });
 
+  test("whose secondary keys cannot be told rejects that commit alone", async () => {
+    const gate = createGatedKv();
+    const keyed = defineProjection("keyed", {
+      version: 1,
+      mode: "inline",
+      document: v.number(),
+      indexes: {
+        by: (n) => {
+          if (n === 13) throw new RangeError("no such key");
+          return `n${n}`;
+        },
+      },
+      on: { T: (e, docs) => docs.set(`k${e.data.n}`, e.data.n) },
+    });
+    await using store = await openEventStoreOn(gate.kv, { projections: [keyed], onError: () => {} });
+    const append = (n: number) => store.append(`s-${n}`, [{ type: "T", data: { n } }], any);
+    gate.shut();
+    const first = append(1);
+    await until(() => gate.waiting() === 1);
+    const group = Promise.allSettled([append(2), append(13), append(3)]);
+    gate.open();
+    await first;
+    expect((await group).map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
+    expect((await errorOf(append(13))).message).toBe("keyed.indexes.by threw: no such key");
+    expect((await collect(store.documents(keyed).list())).length).toBe(3);
+  });
+
   test("makes good at the next opening what was appended without it, a little or a lot", async () => {
     for (const count of [10, 3_000]) {
       const storage = createMemoryStorage();
@@ -333,6 +360,44 @@ describe("An async projection", () => {
     expect(store.processors()[0]?.parked).toBe(0);
     expect((await errorOf(store.skipParked("x"))).code).toBe("invalid-argument");
     expect((await errorOf(store.replayParked("nobody"))).code).toBe("invalid-argument");
+  });
+
+  test("that writes what is no document says so at the event that did, or parks it, and holds up nobody", async () => {
+    const odd: Readonly<Record<string, unknown>> = { f: () => 1, n: Number.NaN, d: new Date(Number.NaN), u: undefined };
+    const kept = (name: string, onFailure: "stop" | "park") =>
+      defineProjection(name, {
+        version: 1,
+        mode: "async",
+        retries: { attempts: 2, delayMs: 1 },
+        onFailure,
+        document: v.any(),
+        on: {
+          T: (e, docs) => docs.set(e.data.key, { of: odd[e.data.odd] ?? (e.data.odd === "u" ? undefined : "fine") }),
+        },
+      });
+    const parking = kept("parking", "park");
+    const stopping = kept("stopping", "stop");
+    await using store = await openEventStoreOn(openMemoryKv(), { projections: [stopping, parking], onError: () => {} });
+    const write = (key: string, what = "") => ({ type: "T", data: { key, odd: what } });
+    const events = [
+      write("a"),
+      write("u", "u"),
+      write("b", "f"),
+      write("c", "n"),
+      write("d"),
+      write("d", "d"),
+      write("e"),
+    ];
+    const { position } = await store.append("s-1", events, any);
+    await store.waitFor("parking", position);
+    const parked = await collect(store.parked("parking"));
+    expect(parked.map((one) => one.position)).toEqual([3, 4, 6]);
+    expect(parked[0]?.error).toContain("b");
+    expect((await collect(store.documents(parking).list())).map(([key]) => key)).toEqual(["a", "d", "e", "u"]);
+    await until(() => store.processors()[0]?.state === "failed");
+    expect(store.processors()[0]).toMatchObject({ position: 2, lastError: { position: 3 } });
+    expect(store.processors()[0]?.reason).toContain("must be plain data");
+    expect((await collect(store.documents(stopping).list())).map(([key]) => key)).toEqual(["a", "u"]);
   });
 
   test("whose one event changes very many documents still fits", async () => {
