@@ -6,7 +6,13 @@
 import type { SQL, TransactionSQL } from "bun";
 import { InvalidArgumentError, printable } from "../errors.ts";
 import { checkInteger, checkOptions } from "../log/arguments.ts";
-import { checkEvents, type EventHandlers, type HandledEvent, narrowed } from "../processors/define-projection.ts";
+import {
+  checkEvents,
+  checkHandledTypes,
+  type EventHandlers,
+  type HandledEvent,
+  narrowed,
+} from "../processors/define-projection.ts";
 import { createProcessor, type ProcessorDefinition } from "../processors/definition.ts";
 import { type CheckedRetries, checkRetries, type RetryPolicy } from "../processors/retries.ts";
 import type { EventDefinitions, EventTypeOf } from "../schema/define-events.ts";
@@ -122,6 +128,8 @@ export function defineSqlProjection<const Definitions extends EventDefinitions =
   checkFunction(create, "create");
   if (drop !== undefined) checkFunction(drop, "drop");
   const on = checkHandlers(options.on, options.onAny !== undefined);
+  const events = checkEvents(options.events);
+  checkHandledTypes(on, events, "on");
   if (options.onAny !== undefined) checkFunction(options.onAny, "onAny");
   const onAny = options.onAny as SqlHandler<unknown> | undefined;
   if (onFailure !== undefined && onFailure !== "stop" && onFailure !== "park")
@@ -131,7 +139,7 @@ export function defineSqlProjection<const Definitions extends EventDefinitions =
     name,
     version,
     database,
-    filter: narrowed(options.filter, onAny === undefined ? Object.keys(on) : undefined, checkEvents(options.events)),
+    filter: narrowed(options.filter, onAny === undefined ? Object.keys(on) : undefined, events),
     create,
     on,
     onAny,

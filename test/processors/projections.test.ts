@@ -3,7 +3,14 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import * as v from "valibot";
 import { documentKey } from "../../src/format/processor-keys.ts";
-import { defineEvents, defineProjection, event, InvalidDocumentError } from "../../src/index.ts";
+import {
+  defineEvents,
+  defineProjection,
+  defineReactor,
+  defineSqlProjection,
+  event,
+  InvalidDocumentError,
+} from "../../src/index.ts";
 import { createMemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
 import type { ProjectionMode } from "../../src/processors/define-projection.ts";
 import { openEventStoreOn, openWithCore } from "../../src/store/open-event-store.ts";
@@ -491,6 +498,14 @@ describe("Definitions", () => {
     ];
     for (const options of wrong)
       expect((await errorOf(() => defineProjection("p", options as never))).code).toBe("invalid-argument");
+    const misspelt = { OrderPlacd: () => {} } as object;
+    const common = { version: 1, events: [order], on: misspelt };
+    const unheard = [
+      () => defineProjection("p", { ...common, mode: "async", document: v.any() }),
+      () => defineReactor("r", { ...common, mode: "async" }),
+      () => defineSqlProjection("s", { ...common, database: "sqlite::memory:", create: () => {} }),
+    ];
+    for (const define of unheard) expect((await errorOf(define)).message).toContain("on.OrderPlacd is not a type");
     const twice = openEventStoreOn(openMemoryKv(), {
       events: [order],
       projections: [totals("async"), totals("inline")],
