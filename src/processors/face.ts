@@ -27,7 +27,10 @@ export interface RebuildProgress {
   readonly paused: boolean;
 }
 
-/** One processor, as it is at the moment. */
+/**
+ * One processor, as it is at the moment. Live projections are none: nothing runs for them, so there is nothing to be behind, to
+ * pause or to fail; a read folds what is new, and tells its reader what went wrong.
+ */
 export interface ProcessorInfo {
   readonly name: string;
   readonly kind: ProcessorKind;
@@ -117,10 +120,7 @@ export interface RebuildResult {
 
 /** Looking after processors. All of these throw `invalid-argument` for a name that is none. */
 export interface ProcessorControls {
-  /**
-   * All processors, in the order in which they were given. Live projections are none: nothing runs for them, so there is
-   * nothing to be behind, to pause or to fail; a read folds what is new, and tells its reader what went wrong.
-   */
+  /** All processors, in the order in which they were given. */
   processors(): readonly ProcessorInfo[];
   /**
    * Resolves once the processor has handled everything up to `position`. Throws `overloaded` where it has not within the time,
