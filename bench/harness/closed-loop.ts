@@ -34,7 +34,7 @@ async function runOnce(sequences: Uint32Array, durationMs: number, operation: Lo
       if (nowMs >= deadlineMs) return;
     }
   };
-  await Promise.all(sequences.keys().map(work));
+  await Promise.all(Array.from(sequences.keys(), work));
   const elapsedMs = performance.now() - startedMs;
   return { count: recorder.count, perSecond: (recorder.count * 1_000) / elapsedMs, latencyMs: recorder.summary() };
 }

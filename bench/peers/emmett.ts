@@ -7,7 +7,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { SQL } from "bun";
 import type { SampleEvent } from "../harness/sample-events.ts";
-import type { PeerTarget } from "./peer-target.ts";
+import type { PeerTarget } from "./measure.ts";
 
 const packages = join(import.meta.dir, "node_modules/@event-driven-io");
 

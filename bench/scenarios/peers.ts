@@ -3,83 +3,76 @@
  * syncs its log before it answers; a folder of Strata's is not synced, a bucket is: say so with the figures.
  */
 
+import { temporaryFolder } from "../../test/support/backends.ts";
 import { postgresInstalled, startPostgres } from "../../test/support/postgres.ts";
-import { closedLoop, type LoopSettings } from "../harness/closed-loop.ts";
-import { sampleEvent } from "../harness/sample-events.ts";
-import { checkEqual, type Row, type Scenario, type ScenarioContext } from "../harness/scenario.ts";
+import type { LoopReport, LoopSettings } from "../harness/closed-loop.ts";
+import type { Row, Scenario, ScenarioContext } from "../harness/scenario.ts";
 import { emmettInstalled, openEmmettTarget } from "../peers/emmett.ts";
-import { openStrataPeer, type PeerTarget } from "../peers/peer-target.ts";
+import { emmettSqliteAtOnceMax, emmettSqliteInstalled, measureEmmettSqlite } from "../peers/emmett-sqlite.ts";
+import { measurePeer, type PeerTarget, type PeerWork } from "../peers/measure.ts";
+import { openStrataPeer } from "../peers/strata.ts";
 
 export interface PeersSettings extends LoopSettings {
   readonly appenders: readonly number[];
   readonly workers: readonly number[];
 }
 
-const streamEvents = 20;
-const streamsAWorker = 10;
-
 interface Peer {
   readonly name: string;
-  open(part: string): Promise<PeerTarget>;
+  /** With more at once it does not work. */
+  readonly atOnceMax?: number;
+  measure(work: PeerWork, atOnce: number): Promise<LoopReport>;
 }
 
-async function measureAppends(
-  { settings, memory }: ScenarioContext<PeersSettings>,
-  peer: Peer,
-  appenders: number,
-): Promise<Row> {
-  await using target = await peer.open(`append-${appenders}`);
-  await memory.settle();
-  const report = await closedLoop(appenders, settings, (worker, sequence) =>
-    target.appendNew(`order-${worker}-${sequence}`, sampleEvent(sequence)),
-  );
-  checkEqual(await target.count(), report.total, `events of ${peer.name} after ${appenders} appenders`);
-  const { count: n, perSecond, latencyMs } = report;
-  return { parameters: { peer: peer.name, work: "append", at_once: appenders }, n, perSecond, latencyMs };
+type Context = ScenarioContext<PeersSettings>;
+
+/** A peer that runs in this process. */
+function peerHere(name: string, { settings, memory }: Context, open: (part: string) => Promise<PeerTarget>): Peer {
+  return {
+    name,
+    measure: async (work, atOnce) => {
+      await using target = await open(`${work === "append" ? "append" : "loop"}-${atOnce}`);
+      await memory.settle();
+      return await measurePeer(target, work, atOnce, settings);
+    },
+  };
 }
 
-/** Reads a stream of some 20 events and appends one at the version read; no two workers share a stream. */
-async function measureLoop(
-  { settings, memory }: ScenarioContext<PeersSettings>,
-  peer: Peer,
-  workers: number,
-): Promise<Row> {
-  await using target = await peer.open(`loop-${workers}`);
-  const names = Array.from({ length: workers * streamsAWorker }, (_, number) => `order-${number}`);
-  for (const [number, name] of names.entries()) {
-    await target.appendNew(name, sampleEvent(number));
-    for (let version = 1; version < streamEvents; version += 1)
-      await target.appendAt(name, sampleEvent(number), version);
-  }
-  await memory.settle();
-  const report = await closedLoop(workers, settings, async (worker, sequence) => {
-    const name = names[worker * streamsAWorker + (sequence % streamsAWorker)] ?? "";
-    await target.appendAt(name, sampleEvent(sequence), await target.readStream(name));
-  });
-  const expected = names.length * streamEvents + report.total;
-  checkEqual(await target.count(), expected, `events of ${peer.name} after ${workers} workers`);
-  const { count: n, perSecond, latencyMs } = report;
-  return { parameters: { peer: peer.name, work: "read 20, append 1", at_once: workers }, n, perSecond, latencyMs };
+async function measure(peer: Peer, work: PeerWork, atOnce: number): Promise<Row> {
+  const parameters = { peer: peer.name, work, at_once: atOnce };
+  if (peer.atOnceMax !== undefined && atOnce > peer.atOnceMax)
+    return { parameters, n: 0, extra: { remark: "fails, or does not answer, with so many at once" } };
+  const { count: n, perSecond, latencyMs } = await peer.measure(work, atOnce);
+  return { parameters, n, perSecond, latencyMs };
 }
 
-async function run(context: ScenarioContext<PeersSettings>): Promise<readonly Row[]> {
+async function run(context: Context): Promise<readonly Row[]> {
   const { settings, progress } = context;
   await using server = emmettInstalled && postgresInstalled ? await startPostgres() : undefined;
-  const peers: Peer[] = [{ name: "Strata", open: (part) => openStrataPeer(context.freshUrl(part)) }];
-  if (server !== undefined)
+  await using folder = await temporaryFolder();
+  const peers: Peer[] = [peerHere("Strata", context, (part) => openStrataPeer(context.freshUrl(part)))];
+  if (server !== undefined) {
+    const open = async (): Promise<PeerTarget> => await openEmmettTarget(await server.createDatabase());
+    peers.push(peerHere("Emmett on PostgreSQL", context, open));
+  }
+  if (emmettSqliteInstalled) {
+    const fileOf = (work: PeerWork, atOnce: number): string =>
+      `${folder.path}/${work.replace(/\W+/g, "-")}-${atOnce}.db`;
     peers.push({
-      name: "Emmett on PostgreSQL",
-      open: async () => await openEmmettTarget(await server.createDatabase()),
+      name: "Emmett on SQLite (Node)",
+      atOnceMax: emmettSqliteAtOnceMax,
+      measure: (work, atOnce) => measureEmmettSqlite(fileOf(work, atOnce), work, atOnce, settings),
     });
+  }
   const rows: Row[] = [];
   for (const peer of peers) {
-    for (const appenders of settings.appenders) {
-      progress(`${peer.name}: ${appenders} appenders`);
-      rows.push(await measureAppends(context, peer, appenders));
+    for (const atOnce of settings.appenders) {
+      progress(`${peer.name}: ${atOnce} appenders`);
+      rows.push(await measure(peer, "append", atOnce));
     }
-    for (const workers of settings.workers) {
-      progress(`${peer.name}: ${workers} workers`);
-      rows.push(await measureLoop(context, peer, workers));
+    for (const atOnce of settings.workers) {
+      progress(`${peer.name}: ${atOnce} workers`);
+      rows.push(await measure(peer, "read 20, append 1", atOnce));
     }
   }
   return rows;

@@ -93,8 +93,11 @@ interface Plan {
 
 function checkPlan(options: PartitionedOpenOptions<EventDefinitions>): Plan {
   const { partitions, partitionOf, partitionedBy, write, pollIntervalMs, ...own } = options ?? {};
-  for (const name of ["onFenced", "takeoverTimeoutMs", ...processingOptionNames]) {
-    if (name in own) throw new InvalidArgumentError(`options.${name}`, "is not an option of a store in partitions");
+  const problem = "is not an option of a store in partitions";
+  for (const name of ["onFenced", "takeoverTimeoutMs"])
+    if (name in own) throw new InvalidArgumentError(`options.${name}`, problem);
+  for (const name of processingOptionNames) {
+    if (name in own) throw new InvalidArgumentError(`options.${name}`, `${problem}: open one of them for it`);
   }
   const location = checkLocation(own);
   const count = checkInteger(partitions, "partitions", 1);

@@ -12,7 +12,14 @@ import type { NewEvent, RecordedEvent } from "../vocabulary/event.ts";
 import type { ExpectedVersion } from "../vocabulary/expected-version.ts";
 import type { CheckedFilter, EventFilter } from "../vocabulary/filter.ts";
 import { checkName } from "../vocabulary/names.ts";
-import { checkEvents, checkFunctions, type EventHandlers, type HandledEvent, narrowed } from "./define-projection.ts";
+import {
+  checkEvents,
+  checkFunctions,
+  checkHandledTypes,
+  type EventHandlers,
+  type HandledEvent,
+  narrowed,
+} from "./define-projection.ts";
 import { checkFrom } from "./define-reactor.ts";
 import { createProcessor, type ProcessorDefinition } from "./definition.ts";
 import { processManagerProcessor } from "./process-manager.ts";
@@ -141,6 +148,9 @@ export function defineProcessManager<State, const Definitions extends EventDefin
   const given = checkOptions(options, optionNames);
   const events = checkEvents(given.events);
   const correlate = checkFunctions(given.correlate, "correlate");
+  checkHandledTypes(correlate, events, "correlate");
+  const evolve = checkFunctions(given.evolve, "evolve");
+  checkHandledTypes(evolve, events, "evolve");
   const types = Object.keys(correlate);
   if (typeof given.initialState !== "function")
     throw new InvalidArgumentError("initialState", `must be a function, not ${printable(given.initialState)}`);
@@ -155,7 +165,7 @@ export function defineProcessManager<State, const Definitions extends EventDefin
     correlate,
     startedBy: checkStartedBy(given.startedBy, types),
     initialState: given.initialState,
-    evolve: checkFunctions(given.evolve, "evolve"),
+    evolve,
     react,
     timers: { ...timers, ...checkFunctions(given.timers ?? {}, "timers") },
     retries: checkRetries(given.retries),

@@ -140,6 +140,7 @@ export function defineProjection<
     throw new InvalidArgumentError("onFailure", `must be "stop" or "park", not ${printable(given.onFailure)}`);
   const events = checkEvents(given.events);
   const on = checkFunctions(given.on, "on");
+  checkHandledTypes(on, events, "on");
   const onAny = checkFunction(given.onAny, "onAny");
   const checked = {
     name,
@@ -191,6 +192,18 @@ export function checkEvents(value: unknown): readonly EventDefinitions[] {
   if (Array.isArray(value) && value.every((one) => typeof one?.category === "string" && typeof one.types === "object"))
     return value;
   throw new InvalidArgumentError("events", "must be a list of defineEvents(...)");
+}
+
+/** Throws `invalid-argument` for a handler of a type that none of the events has: it would never be called. */
+export function checkHandledTypes(
+  handlers: Readonly<Record<string, unknown>>,
+  events: readonly EventDefinitions[],
+  argument: string,
+): void {
+  if (events.length === 0) return;
+  const unknown = Object.keys(handlers).find((type) => !events.some(({ types }) => Object.hasOwn(types, type)));
+  if (unknown !== undefined)
+    throw new InvalidArgumentError(`${argument}.${unknown}`, "is not a type of the events that it is about");
 }
 
 export type AnyFunction = (...given: never[]) => unknown;

@@ -15,6 +15,7 @@ import {
   checkEvents,
   checkFunction,
   checkFunctions,
+  checkHandledTypes,
   type EventHandlers,
   type HandledEvent,
   narrowed,
@@ -105,6 +106,7 @@ export function defineReactor<const Definitions extends EventDefinitions = never
     throw new InvalidArgumentError("mode", `must be "async" or "sync", not ${printable(mode)}`);
   const events = checkEvents(given.events);
   const on = checkFunctions(given.on, "on");
+  checkHandledTypes(on, events, "on");
   const retries = given.retries === undefined && mode === "sync" ? { attempts: 1 } : given.retries;
   const checked = {
     name,

@@ -30,13 +30,27 @@ export const absentDocument: LoadedDocument = { document: undefined, indexed: []
 interface Staged {
   readonly document: unknown;
   readonly position: number;
-  /** Made when it is asked for. */
+  /** Made when they are asked for. */
   encoded?: EncodedPayload;
+  indexed?: readonly DocumentIndexEntry[];
 }
+
+const noEntries: readonly DocumentIndexEntry[] = [];
 
 interface Change {
   readonly key: string;
   readonly before: Staged | undefined;
+}
+
+/** Documents cannot be stored as events have left them: why, by the position of the event that changed each last. */
+export class UnstorableDocuments extends Error {
+  override readonly name = "UnstorableDocuments";
+  readonly reasons: ReadonlyMap<number, unknown>;
+
+  constructor(reasons: ReadonlyMap<number, unknown>) {
+    super("Documents cannot be stored");
+    this.reasons = reasons;
+  }
 }
 
 /** Breaks off a handler that asks for what is not loaded. One for all: nobody looks at where it was thrown. */
@@ -121,31 +135,33 @@ export class DocumentOverlay {
     }
   }
 
-  /** The bytes that the documents changed since the mark take. Throws `invalid-document` for one that cannot be stored. */
+  /**
+   * The bytes that the documents changed since the mark take. Throws `invalid-document` for one that cannot be stored, and
+   * `invalid-argument` where its secondary keys cannot be told; what has passed here makes its rows without fail.
+   */
   encodeSince(mark: number): number {
     let bytes = 0;
     for (const { key } of this.#changes.slice(mark)) {
       const staged = this.#staged.get(key);
       if (staged === undefined || staged.document === undefined || staged.encoded !== undefined) continue;
+      this.#indexed(key, staged);
       bytes += this.#encoded(key, staged).content.length;
     }
     return bytes;
   }
 
-  /** All rows that the changes come to, in the generation's part of the key space. Throws as `encodeSince`. */
+  /** All rows that the changes come to, in the generation's part of the key space. Throws `UnstorableDocuments`. */
   rows(generation: number): KvOperation[] {
     const rows: KvOperation[] = [];
+    const reasons = new Map<number, unknown>();
     for (const [key, staged] of this.#staged) {
-      const { name } = this.#projection;
-      const row = documentKey(name, generation, key);
-      const indexed = this.#indexed(key, staged);
-      if (staged.document === undefined) rows.push({ kind: "delete", key: row });
-      else {
-        const about = { position: staged.position, indexed };
-        rows.push({ kind: "put", key: row, value: encodeDocument(row, about, this.#encoded(key, staged)) });
+      try {
+        this.#documentRows(key, staged, generation, rows);
+      } catch (reason) {
+        reasons.set(staged.position, reason);
       }
-      this.#indexRows(key, indexed, generation, rows);
     }
+    if (reasons.size > 0) throw new UnstorableDocuments(reasons);
     return rows;
   }
 
@@ -213,8 +229,22 @@ export class DocumentOverlay {
     return entries;
   }
 
-  #indexed(key: string, { document }: Staged): readonly DocumentIndexEntry[] {
-    return !this.#hasIndexes || document === undefined ? [] : this.indexEntries(key, document);
+  #indexed(key: string, staged: Staged): readonly DocumentIndexEntry[] {
+    const { document } = staged;
+    if (!this.#hasIndexes || document === undefined) return noEntries;
+    staged.indexed ??= this.indexEntries(key, document);
+    return staged.indexed;
+  }
+
+  #documentRows(key: string, staged: Staged, generation: number, rows: KvOperation[]): void {
+    const row = documentKey(this.#projection.name, generation, key);
+    const indexed = this.#indexed(key, staged);
+    if (staged.document === undefined) rows.push({ kind: "delete", key: row });
+    else {
+      const about = { position: staged.position, indexed };
+      rows.push({ kind: "put", key: row, value: encodeDocument(row, about, this.#encoded(key, staged)) });
+    }
+    this.#indexRows(key, indexed, generation, rows);
   }
 
   #indexRows(key: string, indexed: readonly DocumentIndexEntry[], generation: number, rows: KvOperation[]): void {

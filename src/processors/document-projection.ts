@@ -10,6 +10,7 @@ import { commitRowsMax } from "../log/commit-extras.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import type { RecordedEvent } from "../vocabulary/event.ts";
 import type { AnyProjection } from "./define-projection.ts";
+import { type DocumentOverlay, UnstorableDocuments } from "./document-overlay.ts";
 import { DocumentStore } from "./document-store.ts";
 import { erasedAtOnce, eraseIn, personalKeysOf } from "./erased-documents.ts";
 import type { Generations } from "./generations.ts";
@@ -65,22 +66,30 @@ export class DocumentTarget implements BatchTarget {
     }
   }
 
-  /** Before it stops at an event, so that what comes before that is in the documents. */
+  /** Before it stops at an event, so that what comes before that is in the documents. Throws where it meets an earlier one. */
   async #handleBefore(
     { position }: HandlingFailure,
     events: readonly RecordedEvent[],
     context: BatchContext,
   ): Promise<void> {
     const before = events.filter((event) => event.position > this.#handledTo && event.position < position);
-    if (before.length > 0) await this.#handle(before, position - 1, context);
+    try {
+      if (before.length > 0) await this.#handle(before, position - 1, context);
+    } catch (error) {
+      this.documents.forget();
+      if (error instanceof HandlingFailure) await this.#handleBefore(error, before, context);
+      throw error;
+    }
   }
 
   /** Applies one event out of its turn, together with a row that says so. */
   async handleAgain(event: RecordedEvent, done: KvOperation): Promise<void> {
     const overlay = this.documents.overlay();
-    await this.documents.apply(overlay, [event], (_, error) => {
+    const failed = (_: RecordedEvent, error: unknown): never => {
       throw error;
-    });
+    };
+    await this.documents.apply(overlay, [event], { failed });
+    overlay.encodeSince(0);
     const rows = overlay.rows(this.documents.generation);
     await this.#core.submit({ rows: [...rows, done] });
     this.documents.confirm(overlay, bytesOf(rows));
@@ -110,7 +119,12 @@ export class DocumentTarget implements BatchTarget {
   }
 
   /** Applies as many of the events as a commit should hold, and answers how many; with all of them it is as far as `toPosition`. */
-  async #commit(given: readonly RecordedEvent[], toPosition: number, context: BatchContext): Promise<number> {
+  async #commit(
+    given: readonly RecordedEvent[],
+    toPosition: number,
+    context: BatchContext,
+    refused: ReadonlyMap<number, unknown> = new Map(),
+  ): Promise<number> {
     const { documents } = this;
     const overlay = documents.overlay();
     const parked: ParkedRecord[] = [];
@@ -120,11 +134,15 @@ export class DocumentTarget implements BatchTarget {
       const { attempts } = this.#projection.retries;
       parked.push(this.#parking.record(event, { error, attempts, waiting: false }));
     };
-    const applied = await documents.apply(overlay, given, failed, this.#changedMax);
+    const applied = await documents.apply(overlay, given, { failed, refused, changedMax: this.#changedMax });
     const events = applied === given.length ? given : given.slice(0, applied);
     const reached = applied === given.length ? toPosition : (events.at(-1)?.position ?? toPosition);
     this.#parking?.assertRoom(parked.length);
-    const rows = overlay.rows(documents.generation);
+    const rows = rowsOrRefusal(overlay, documents.generation);
+    if (rows instanceof UnstorableDocuments) {
+      // Only now does it show what events have done: once more, up to the first of them or without them.
+      return await this.#commit(given, toPosition, context, new Map([...refused, ...rows.reasons]));
+    }
     const bytes = bytesOf(rows);
     const isOne = events[0]?.position === events.at(-1)?.position;
     if (rows.length > (isOne ? rowsMax : rowsAtOnceMax) || bytes > bytesMax) {
@@ -157,6 +175,15 @@ export class DocumentTarget implements BatchTarget {
     }
     await this.#handle(first, middle - 1, context);
     await this.#handle(second, toPosition, context);
+  }
+}
+
+function rowsOrRefusal(overlay: DocumentOverlay, generation: number): readonly KvOperation[] | UnstorableDocuments {
+  try {
+    return overlay.rows(generation);
+  } catch (error) {
+    if (error instanceof UnstorableDocuments) return error;
+    throw error;
   }
 }
 

@@ -31,6 +31,16 @@ interface Cached extends LoadedDocument {
   readonly bytes: number;
 }
 
+/** How events are applied. */
+export interface ApplyOptions {
+  /** Decides about an event that its handler throws at: by throwing, or by going on without it. */
+  failed(event: RecordedEvent, error: unknown): void;
+  /** Events, by position, that are known to fail, and why. */
+  readonly refused?: ReadonlyMap<number, unknown>;
+  /** Ends when so many documents have changed. Default: with the events. */
+  readonly changedMax?: number;
+}
+
 /** A stored document, checked. Throws `invalid-document`, naming its key, for a damaged one, and one against the schema. */
 export function readDocument(
   projection: AnyProjection,
@@ -96,15 +106,13 @@ export class DocumentStore {
   }
 
   /**
-   * Applies events in order, reading what they need, until so many documents have changed; `failed` decides about one that
-   * its handler throws at: by throwing, or by going on without it. Answers how many events were applied: never some of one
-   * position and not the others.
+   * Applies events in order, reading what they need. Answers how many events were applied: never some of one position and not
+   * the others.
    */
   async apply(
     overlay: DocumentOverlay,
     events: readonly RecordedEvent[],
-    failed: (event: RecordedEvent, error: unknown) => void,
-    changedMax: number = Number.POSITIVE_INFINITY,
+    { failed, refused, changedMax = Number.POSITIVE_INFINITY }: ApplyOptions,
   ): Promise<number> {
     let next = 0;
     const isFull = (): boolean =>
@@ -121,6 +129,7 @@ export class DocumentStore {
           continue;
         }
         try {
+          if (refused?.has(event.position) === true) throw refused.get(event.position);
           for (const key of overlay.apply(event)) missing.add(key);
         } catch (error) {
           failed(event, error);

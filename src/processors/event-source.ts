@@ -221,8 +221,12 @@ export class EventSource {
   }
 
   #announce(piece: Piece): void {
-    for (const waiting of this.#concerned(piece)) {
-      const batch = this.#batchFrom(piece, waiting.cursor, piece.from);
+    // All of them are made before the first is handed out: a piece that fails comes again, for all who wait.
+    const batches = Array.from(
+      this.#concerned(piece),
+      (waiting) => [waiting, this.#batchFrom(piece, waiting.cursor, piece.from)] as const,
+    );
+    for (const [waiting, batch] of batches) {
       // What was renamed or split may have turned out to be something else.
       if (batch.events.length > 0 || batch.unreadable !== undefined) this.#release(waiting, batch);
     }

@@ -27,7 +27,10 @@ export interface RebuildProgress {
   readonly paused: boolean;
 }
 
-/** One processor, as it is at the moment. */
+/**
+ * One processor, as it is at the moment. Live projections are none: nothing runs for them, so there is nothing to be behind, to
+ * pause or to fail; a read folds what is new, and tells its reader what went wrong.
+ */
 export interface ProcessorInfo {
   readonly name: string;
   readonly kind: ProcessorKind;

@@ -288,9 +288,11 @@ class ProjectionDecoration {
   /** Applies what the generation lacks, all of it durable. */
   async takeOver(gap: readonly RecordedEvent[], key: Uint8Array, settings: ProcessorSettings): Promise<void> {
     const { name } = this.#inline.projection;
-    await this.#documents.apply(this.#overlay, gap, (event, error) => {
+    const failed = (event: RecordedEvent, error: unknown): never => {
       throw new HandlingFailure(name, event, error);
-    });
+    };
+    await this.#documents.apply(this.#overlay, gap, { failed });
+    this.#bytes += this.#overlay.encodeSince(0);
     this.#position = this.#core.lastPosition();
     this.#settingsRow = recordRow("settings", key, settings);
   }

@@ -6,7 +6,13 @@
 import type { SQL, TransactionSQL } from "bun";
 import { InvalidArgumentError, printable } from "../errors.ts";
 import { checkInteger, checkOptions } from "../log/arguments.ts";
-import { checkEvents, type EventHandlers, type HandledEvent, narrowed } from "../processors/define-projection.ts";
+import {
+  checkEvents,
+  checkHandledTypes,
+  type EventHandlers,
+  type HandledEvent,
+  narrowed,
+} from "../processors/define-projection.ts";
 import { createProcessor, type ProcessorDefinition } from "../processors/definition.ts";
 import { type CheckedRetries, checkRetries, type RetryPolicy } from "../processors/retries.ts";
 import type { EventDefinitions, EventTypeOf } from "../schema/define-events.ts";
@@ -130,6 +136,8 @@ export function defineSqlProjection<const Definitions extends EventDefinitions =
   checkFunction(create, "create");
   if (drop !== undefined) checkFunction(drop, "drop");
   const handlers = checkHandlers(options.on, options.onAny !== undefined);
+  const events = checkEvents(options.events);
+  checkHandledTypes(handlers, events, "on");
   const forget = options.forget as SqlHandler<unknown> | undefined;
   if (forget !== undefined) checkFunction(forget, "forget");
   const on = forget === undefined ? handlers : { ...handlers, [forgottenType]: forget };
@@ -138,7 +146,7 @@ export function defineSqlProjection<const Definitions extends EventDefinitions =
   if (onFailure !== undefined && onFailure !== "stop" && onFailure !== "park")
     throw new InvalidArgumentError("onFailure", `must be "stop" or "park", not ${printable(onFailure)}`);
   const types = onAny === undefined ? Object.keys(handlers) : undefined;
-  const filter = narrowed(options.filter, types, checkEvents(options.events));
+  const filter = narrowed(options.filter, types, events);
   const projection: SqlProjection = {
     [createProcessor]: (host) => new SqlProcessor(projection, host.core),
     name,

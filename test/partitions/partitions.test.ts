@@ -8,8 +8,10 @@ import * as v from "valibot";
 import {
   defineDecider,
   defineEvents,
+  defineProjection,
   event,
   openEventStore,
+  openEventStoreReader,
   openPartitionedEventStore,
   type PartitionedEvent,
   type PartitionedEventStore,
@@ -518,4 +520,29 @@ describe.skipIf(!minioAvailable)("On MinIO", () => {
     expect((await errorOf(one.append("a-0", [noted(0)], any))).code).toMatch(/^writer-(fenced|active)$/);
     expect((await two.append("a-0", [noted(24)], any)).streamVersion).toBe(3);
   });
+});
+
+test("Processors are refused, and run on a partition, which is a store like any other", async () => {
+  const url = await newUrl();
+  const counts = defineProjection("counts", {
+    version: 1,
+    mode: "async",
+    document: v.number(),
+    on: { Noted: (e, docs) => docs.update(e.streamName, (n) => (n ?? 0) + 1) },
+  });
+  for (const name of ["projections", "reactors", "processManagers"]) {
+    const error = await errorOf(openAt(url, { [name]: [] }));
+    expect([error.code, error.message.includes("open one of them for it")]).toEqual(["invalid-argument", true]);
+  }
+  const own = { partitionOf: byNumber, partitionedBy: "number" };
+  await using shop = await openAt(url, { ...own, write: [0, 1, 2] });
+  await shop.append("a-1", [noted(1)], any);
+  await using third = await openEventStore({ url: `${url}/partition-0003`, projections: [counts] });
+  const { position } = await third.append("a-3", [noted(2), noted(3)], any);
+  expect(await third.documents(counts).get("a-3", { atLeast: position })).toBe(2);
+  await using replica = await openEventStoreReader({
+    ...{ url: `${url}/partition-0003`, projections: [counts], pollIntervalMs: 20 },
+  });
+  expect(await replica.documents(counts).get("a-3", { atLeast: position })).toBe(2);
+  await until(async () => numbersOf(await collect(shop.readAll())).length === 3);
 });

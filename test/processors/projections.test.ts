@@ -3,7 +3,14 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import * as v from "valibot";
 import { documentKey } from "../../src/format/processor-keys.ts";
-import { defineEvents, defineProjection, event, InvalidDocumentError } from "../../src/index.ts";
+import {
+  defineEvents,
+  defineProjection,
+  defineReactor,
+  defineSqlProjection,
+  event,
+  InvalidDocumentError,
+} from "../../src/index.ts";
 import { createMemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
 import type { ProjectionMode } from "../../src/processors/define-projection.ts";
 import { openEventStoreOn, openWithCore } from "../../src/store/open-event-store.ts";
@@ -145,6 +152,33 @@ describe("An inline projection", () => {
       total: 7,
     });
     expect(await collect(store.documents(boom).list())).toEqual([["n", 3]]);
+  });
+
+  test("whose secondary keys cannot be told rejects that commit alone", async () => {
+    const gate = createGatedKv();
+    const keyed = defineProjection("keyed", {
+      version: 1,
+      mode: "inline",
+      document: v.number(),
+      indexes: {
+        by: (n) => {
+          if (n === 13) throw new RangeError("no such key");
+          return `n${n}`;
+        },
+      },
+      on: { T: (e, docs) => docs.set(`k${e.data.n}`, e.data.n) },
+    });
+    await using store = await openEventStoreOn(gate.kv, { projections: [keyed], onError: () => {} });
+    const append = (n: number) => store.append(`s-${n}`, [{ type: "T", data: { n } }], any);
+    gate.shut();
+    const first = append(1);
+    await until(() => gate.waiting() === 1);
+    const group = Promise.allSettled([append(2), append(13), append(3)]);
+    gate.open();
+    await first;
+    expect((await group).map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
+    expect((await errorOf(append(13))).message).toBe("keyed.indexes.by threw: no such key");
+    expect((await collect(store.documents(keyed).list())).length).toBe(3);
   });
 
   test("makes good at the next opening what was appended without it, a little or a lot", async () => {
@@ -335,6 +369,44 @@ describe("An async projection", () => {
     expect((await errorOf(store.replayParked("nobody"))).code).toBe("invalid-argument");
   });
 
+  test("that writes what is no document says so at the event that did, or parks it, and holds up nobody", async () => {
+    const odd: Readonly<Record<string, unknown>> = { f: () => 1, n: Number.NaN, d: new Date(Number.NaN), u: undefined };
+    const kept = (name: string, onFailure: "stop" | "park") =>
+      defineProjection(name, {
+        version: 1,
+        mode: "async",
+        retries: { attempts: 2, delayMs: 1 },
+        onFailure,
+        document: v.any(),
+        on: {
+          T: (e, docs) => docs.set(e.data.key, { of: odd[e.data.odd] ?? (e.data.odd === "u" ? undefined : "fine") }),
+        },
+      });
+    const parking = kept("parking", "park");
+    const stopping = kept("stopping", "stop");
+    await using store = await openEventStoreOn(openMemoryKv(), { projections: [stopping, parking], onError: () => {} });
+    const write = (key: string, what = "") => ({ type: "T", data: { key, odd: what } });
+    const events = [
+      write("a"),
+      write("u", "u"),
+      write("b", "f"),
+      write("c", "n"),
+      write("d"),
+      write("d", "d"),
+      write("e"),
+    ];
+    const { position } = await store.append("s-1", events, any);
+    await store.waitFor("parking", position);
+    const parked = await collect(store.parked("parking"));
+    expect(parked.map((one) => one.position)).toEqual([3, 4, 6]);
+    expect(parked[0]?.error).toContain("b");
+    expect((await collect(store.documents(parking).list())).map(([key]) => key)).toEqual(["a", "d", "e", "u"]);
+    await until(() => store.processors()[0]?.state === "failed");
+    expect(store.processors()[0]).toMatchObject({ position: 2, lastError: { position: 3 } });
+    expect(store.processors()[0]?.reason).toContain("must be plain data");
+    expect((await collect(store.documents(stopping).list())).map(([key]) => key)).toEqual(["a", "u"]);
+  });
+
   test("whose one event changes very many documents still fits", async () => {
     const projection = defineProjection("fan", {
       version: 1,
@@ -426,6 +498,14 @@ describe("Definitions", () => {
     ];
     for (const options of wrong)
       expect((await errorOf(() => defineProjection("p", options as never))).code).toBe("invalid-argument");
+    const misspelt = { OrderPlacd: () => {} } as object;
+    const common = { version: 1, events: [order], on: misspelt };
+    const unheard = [
+      () => defineProjection("p", { ...common, mode: "async", document: v.any() }),
+      () => defineReactor("r", { ...common, mode: "async" }),
+      () => defineSqlProjection("s", { ...common, database: "sqlite::memory:", create: () => {} }),
+    ];
+    for (const define of unheard) expect((await errorOf(define)).message).toContain("on.OrderPlacd is not a type");
     const twice = openEventStoreOn(openMemoryKv(), {
       events: [order],
       projections: [totals("async"), totals("inline")],

@@ -1,12 +1,7 @@
-/** What the scenario `peers` drives: what every event store can do, and a count to check it by. */
+/** Strata as one peer among others. */
 
 import { openStrataTarget } from "../harness/strata-target.ts";
-import type { Target } from "../harness/target.ts";
-
-export interface PeerTarget extends Pick<Target, "appendNew" | "appendAt" | "readStream">, AsyncDisposable {
-  /** How many events there are in all. */
-  count(): Promise<number>;
-}
+import type { PeerTarget } from "./measure.ts";
 
 export async function openStrataPeer(url: string): Promise<PeerTarget> {
   const target = await openStrataTarget(url);
