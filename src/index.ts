@@ -50,6 +50,7 @@ export {
   WriterActiveError,
   WriterFencedError,
 } from "./errors.ts";
+export { type VerifyStoreOptions, verifyStore } from "./history/verify-store.ts";
 export {
   type CostEstimate,
   type CostProjection,

@@ -50,7 +50,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   partitions: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "decider", "processors", "store"],
   "index.ts": [
     ...["errors.ts", "vocabulary", "runtime", "kv", "schema", "log", "subscriptions", "decider", "processors"],
-    ...["reporting", "store", "partitions", "backup"],
+    ...["reporting", "store", "partitions", "backup", "history"],
   ],
   testing: [
     ...["index.ts", "errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "decider", "processors"],

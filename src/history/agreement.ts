@@ -83,7 +83,9 @@ export class Agreement {
       if (head !== undefined && version < firstVersionOf(head)) return true;
       copy = head === undefined ? undefined : await this.#copyOf(head, version);
     } catch (error) {
-      this.#tell(event, streamHeadKey(streamName), `The stream's copy of an event cannot be read: ${messageOf(error)}`);
+      const reason = `A stream cannot be read at version ${version}: ${messageOf(error)}`;
+      // Once a stream, unless that was told where the streams were walked.
+      if (!this.#breaks.hasUnreadable(streamName)) this.#tell(event, streamHeadKey(streamName), reason, "unreadable");
       return false;
     }
     if (copy !== undefined && eventDigest(copy.event).equals(eventDigest(event))) return true;
@@ -95,9 +97,10 @@ export class Agreement {
     return false;
   }
 
-  #tell({ streamName, version, position }: StoredEvent, row: Buffer, reason: string): void {
+  #tell(event: StoredEvent, row: Buffer, reason: string, kind: "altered" | "unreadable" = "altered"): void {
+    const { streamName, version, position } = event;
     const place = { fromPosition: position, toPosition: position, streamName, version };
-    this.#breaks.add({ kind: "altered", ...place, row: row.toString("hex"), reason });
+    this.#breaks.add({ kind, ...place, row: row.toString("hex"), reason });
   }
 
   async #head(streamName: string): Promise<StreamHead | undefined> {
