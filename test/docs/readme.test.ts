@@ -45,6 +45,7 @@ describe("The README", () => {
     /^invalid-event data.quantity\n$/,
     /^a writes\nb writes\n$/,
     /^\d+ OrderPlaced \[\n?[\s\S]*\]\n$/,
+    /^true 0\ntrue\n2 1\n$/,
   ];
   for (const [index, program] of programs.entries()) {
     test(`has a program ${index + 1} that does what it says`, async () => {
