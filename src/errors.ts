@@ -19,6 +19,7 @@ export type EventStoreErrorCode =
   | "encryption-key"
   | "store-not-found"
   | "stream-deleted"
+  | "stream-truncated"
   | "store-closed"
   | "writer-fenced"
   | "writer-active"
@@ -222,6 +223,24 @@ export class StreamDeletedError extends EventStoreError {
     this.streamName = streamName;
     this.deletedAt = deletedAt;
     this.undeletableUntil = undeletableUntil;
+  }
+}
+
+/**
+ * A state cannot be folded, because the stream's first events are gone and no snapshot covers them. Keep snapshots of streams
+ * that are truncated, or let the decider fold what is left (`truncated: "fold"`).
+ */
+export class StreamTruncatedError extends EventStoreError {
+  declare readonly code: "stream-truncated";
+  readonly streamName: string;
+  /** Versions before this one are gone. */
+  readonly truncatedBefore: number;
+
+  constructor(streamName: string, truncatedBefore: number, options: EventStoreErrorOptions = {}) {
+    const message = `The state of ${printable(streamName)} needs events that are gone: those before version ${truncatedBefore}`;
+    super("stream-truncated", message, options);
+    this.streamName = streamName;
+    this.truncatedBefore = truncatedBefore;
   }
 }
 

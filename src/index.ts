@@ -44,6 +44,7 @@ export {
   StoreClosedError,
   StoreNotFoundError,
   StreamDeletedError,
+  StreamTruncatedError,
   UnreadableEventError,
   type WriteOutcome,
   WriterActiveError,
@@ -65,6 +66,22 @@ export type { KvReaderStats, KvStats } from "./kv/kv.ts";
 export type { S3Options } from "./kv/object-store.ts";
 export type { ObjectStoreStats, RequestCounts, RequestPurpose } from "./kv/object-store-stats.ts";
 export type { StorageProfile } from "./kv/slatedb-settings.ts";
+// The life cycle
+export type { CompactionOptions } from "./lifecycle/compaction-options.ts";
+export type { CompactionReport } from "./lifecycle/compactor.ts";
+export type { CompactOptions, LifecycleFace } from "./lifecycle/face.ts";
+export type { CompactionCounts } from "./lifecycle/lifecycle-step.ts";
+export type {
+  ArchiveOptions,
+  ArchiveResult,
+  DeleteOptions,
+  DeleteResult,
+  LifecycleOptions,
+  RetentionFace,
+  StreamChangeResult,
+  TruncateOptions,
+  TruncateResult,
+} from "./lifecycle/retention-face.ts";
 export type {
   AppendOptions,
   AppendResult,
@@ -75,19 +92,25 @@ export type {
   StreamCheck,
 } from "./log/commit.ts";
 export type { CommitStats } from "./log/commit-pipeline.ts";
-export type {
-  EventLog,
-  EventReader,
-  LeaseHealth,
-  ListStreamsOptions,
-  ReadAllOptions,
-  ReadDirection,
-  ReadStreamOptions,
-  StoreHealth,
-  StoreStats,
-  StreamInfo,
-  SubscribeFrom,
-  SubscribeOptions,
+export {
+  type EventLog,
+  type EventReader,
+  type GapReason,
+  isLogGap,
+  type LeaseHealth,
+  type ListStreamsOptions,
+  type LogGap,
+  type ReadAllOptions,
+  type ReadAllWithGapsOptions,
+  type ReadDirection,
+  type ReadStreamOptions,
+  type StoreHealth,
+  type StoreStats,
+  type StreamDeletion,
+  type StreamInfo,
+  type SubscribeFrom,
+  type SubscribeOptions,
+  type SubscribeWithGapsOptions,
 } from "./log/event-store.ts";
 export type { EventStoreReader, ReaderHealth, ReaderStats, WaitOptions } from "./log/event-store-reader.ts";
 // Partitions
@@ -213,9 +236,19 @@ export { openEventStoreReader, type ReaderOptions } from "./store/open-event-sto
 export type { OpenOptions } from "./store/open-options.ts";
 export { readWriterLease, type WriterLeaseOptions } from "./store/read-writer-lease.ts";
 // Words
+export type { ChainHead, KeptHead } from "./vocabulary/chain-head.ts";
 export type { EventMetadata, NewEvent, PersonalPart, RecordedEvent } from "./vocabulary/event.ts";
 export type { ExpectedVersion } from "./vocabulary/expected-version.ts";
 export type { EventFilter, FilterClause } from "./vocabulary/filter.ts";
 export type { SubjectForgotten } from "./vocabulary/forgotten.ts";
 export { categoryOf } from "./vocabulary/names.ts";
+export type { Retention, RetentionInfo } from "./vocabulary/retention.ts";
+export type {
+  ProvenLog,
+  VerifyBreak,
+  VerifyBreakKind,
+  VerifyOptions,
+  VerifyProgress,
+  VerifyReport,
+} from "./vocabulary/verification.ts";
 export type { WriterLease } from "./vocabulary/writer-lease.ts";

@@ -42,9 +42,11 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   decider: ["errors.ts", "vocabulary", "runtime", "format", "schema", "log"],
   processors: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "subscriptions", "decider"],
   reporting: ["errors.ts", "vocabulary", "runtime", "schema", "log", "processors"],
+  lifecycle: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "decider", "processors"],
+  history: ["errors.ts", "vocabulary", "runtime", "kv", "format", "log"],
   store: [
     ...["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "subscriptions", "decider"],
-    ...["processors", "reporting", "privacy"],
+    ...["processors", "reporting", "lifecycle", "history", "privacy"],
   ],
   partitions: [
     ...["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "decider", "processors", "privacy"],
@@ -52,7 +54,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   ],
   "index.ts": [
     ...["errors.ts", "vocabulary", "runtime", "kv", "schema", "log", "subscriptions", "decider", "processors"],
-    ...["reporting", "store", "partitions", "privacy"],
+    ...["reporting", "lifecycle", "store", "partitions", "privacy"],
   ],
   testing: [
     ...["index.ts", "errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "decider", "processors"],

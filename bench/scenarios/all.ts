@@ -14,6 +14,7 @@ import { coldOpen } from "./cold-open.ts";
 import { execute } from "./execute.ts";
 import { importEvents } from "./import.ts";
 import { linger } from "./linger.ts";
+import { longLife } from "./long-life.ts";
 import { longRun } from "./long-run.ts";
 import { memory } from "./memory.ts";
 import { partitions } from "./partitions.ts";
@@ -43,6 +44,7 @@ export const scenarios: readonly Scenario[] = [
   linger,
   memory,
   longRun,
+  longLife,
   payloadEncoding,
   personalData,
   peers,

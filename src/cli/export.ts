@@ -1,6 +1,7 @@
 /** `strata export`: events as CloudEvents, such that importing them elsewhere gives the same streams. */
 
 import type { EventFilter } from "../index.ts";
+import { isReserved } from "../vocabulary/names.ts";
 import type { Arguments } from "./arguments.ts";
 import { cloudEventLine } from "./cloud-event-line.ts";
 import type { Command } from "./command.ts";
@@ -26,6 +27,7 @@ export const exportCommand: Command = {
     "Importing the lines into another store gives the same streams, ids, types, data, times (occurredAt, as time), metadata and tags. When the event was recorded is in the extension recordedat, for information: the importing store records anew. A schema version other than 1 is in strataschemaversion; import cannot keep it, and warns.",
     "Nothing is lost of data that JSON cannot say. Data that is a Uint8Array becomes data_base64. Elsewhere a Date is written as RFC 3339 text, a bigint as digits, bytes as base64, a Set as a list, a Map as an object or as pairs, and the extension stratatypes says which is which. Metadata that does not fit an extension of its own is in stratametadata. With --json, which is the only format, nothing changes.",
     "Personal fields are encrypted in the store, and written as plain text here: stratapersonal names those of an event, and import refuses such a line, because it would store them as they are. Fields that are null, since their subject was forgotten or with --hide-personal, are in strataerased. An event whose key is lost, or that STRATA_MASTER_KEY does not open, ends the export.",
+    "It goes along the log: events that were dropped or archived are not there any more, and what the store records of itself, in streams that begin with $, is left out.",
     readingNote,
   ],
   examples: ["strata export --url file:.data/shop --category order --output orders.jsonl.gz"],
@@ -52,6 +54,8 @@ async function run(given: Arguments): Promise<ExitCode> {
   const output = path === undefined ? standardOutput() : await fileOutput(path);
   let events = 0;
   for await (const event of store.readAll({ fromPosition, ...(filter === undefined ? {} : { filter }) })) {
+    // What the store says of itself is about this store, and none of what another could take over.
+    if (isReserved(event.streamName)) continue;
     const written = output.write(cloudEventLine(event));
     if (written !== undefined) await written;
     events += 1;

@@ -66,6 +66,7 @@ function exitCodeOfStore(code: EventStoreErrorCode): ExitCode {
     case "stream-deleted":
       return exitCodes.notFound;
     case "conflict":
+    case "stream-truncated":
     case "unreadable-event":
     case "encryption-key":
     case "store-closed":

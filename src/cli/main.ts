@@ -3,9 +3,12 @@
 
 import { version } from "../../package.json";
 import { printable } from "../errors.ts";
+import { archiveCommand } from "./archive.ts";
 import { parseArguments } from "./arguments.ts";
 import type { Command } from "./command.ts";
+import { compactCommand } from "./compact.ts";
 import { costCommand } from "./cost.ts";
+import { deleteCommand } from "./delete.ts";
 import { exportCommand } from "./export.ts";
 import { type ExitCode, exitCodeOf, exitCodes, firstError, OutputClosed, sentenceOf, usageFailure } from "./failure.ts";
 import { forgetCommand } from "./forget.ts";
@@ -14,9 +17,12 @@ import { importCommand } from "./import.ts";
 import { nearest } from "./nearest.ts";
 import { standardOutput } from "./output.ts";
 import { readCommand } from "./read.ts";
+import { retentionCommand } from "./retention.ts";
 import { rotateKeysCommand } from "./rotate-keys.ts";
 import { statsCommand } from "./stats.ts";
 import { streamsCommand } from "./streams.ts";
+import { truncateCommand } from "./truncate.ts";
+import { undeleteCommand } from "./undelete.ts";
 import { writerCommand } from "./writer.ts";
 
 const commands: readonly Command[] = [
@@ -27,6 +33,12 @@ const commands: readonly Command[] = [
   statsCommand,
   writerCommand,
   costCommand,
+  compactCommand,
+  retentionCommand,
+  truncateCommand,
+  deleteCommand,
+  undeleteCommand,
+  archiveCommand,
   forgetCommand,
   rotateKeysCommand,
 ];

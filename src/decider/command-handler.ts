@@ -23,14 +23,18 @@ import {
   withOutcomeOf,
 } from "./common.ts";
 import { decided } from "./deciding.ts";
-import type { AnyDecider, Command } from "./define-decider.ts";
+import { type AnyDecider, afterLoadMsDefault, type Command } from "./define-decider.ts";
 import { foldOnto } from "./fold.ts";
+import type { KnownDeciders } from "./known-deciders.ts";
 import { Lanes } from "./lanes.ts";
 import { DomainRefusal } from "./refusal.ts";
 import type { Snapshots, StateToKeep } from "./snapshots.ts";
 import { type FoldedState, StateCache } from "./state-cache.ts";
 import { foldingOf, type LoadedState, loadState } from "./state-loader.ts";
 import { validCommand } from "./valid-command.ts";
+
+/** A load that folded fewer events than this was not slow because of them: a snapshot would not help. */
+const slowLoadEventsMin = 64;
 
 /** A command's execution without its types. */
 export interface Executed {
@@ -58,12 +62,14 @@ type Attempt = Executed | { readonly conflict: ConflictError };
 export class CommandHandler {
   readonly #core: StoreCore;
   readonly #snapshots: Snapshots;
+  readonly #known: KnownDeciders;
   readonly #cache = new StateCache();
   readonly #lanes = new Lanes();
 
-  constructor(core: StoreCore, snapshots: Snapshots) {
+  constructor(core: StoreCore, snapshots: Snapshots, known: KnownDeciders) {
     this.#core = core;
     this.#snapshots = snapshots;
+    this.#known = known;
     core.onClose(() => this.#cache.clear());
     core.erasures.add(() => this.#cache.clear());
   }
@@ -88,6 +94,7 @@ export class CommandHandler {
 
   #check(given: unknown, id: unknown, command: unknown, options: unknown): Job {
     const decider = knownDecider(this.#core, given);
+    this.#known.add(decider);
     const known = ["metadata", "expectedVersion", "idempotencyKey", "signal"];
     const told = checkOptions(options, known, "options", { outcome: "not-applied" });
     const { expectedVersion, idempotencyKey } = told;
@@ -187,8 +194,22 @@ export class CommandHandler {
   /** Goes on from the cached state, if there is one. */
   async #loadBehind(decider: AnyDecider, streamName: string, signal: AbortSignal | undefined): Promise<LoadedState> {
     const from = this.#cache.get(decider, streamName);
-    const { reader } = this.#core;
-    return await loadState({ reader, snapshots: this.#snapshots, decider, streamName, from, past: false, signal });
+    const { reader, clock } = this.#core;
+    const startedMs = clock.monotonic();
+    const loaded = await loadState({
+      reader,
+      snapshots: this.#snapshots,
+      decider,
+      streamName,
+      from,
+      past: false,
+      signal,
+    });
+    const policy = decider.snapshots;
+    const isSlow = clock.monotonic() - startedMs >= (policy?.afterLoadMs ?? afterLoadMsDefault);
+    if (policy !== undefined && isSlow && loaded.folded >= slowLoadEventsMin)
+      this.#snapshots.writeSoon(decider, policy, streamName, loaded);
+    return loaded;
   }
 
   /** Whether the stream is no longer at the version that was decided on. */

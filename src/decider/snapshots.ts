@@ -7,6 +7,7 @@ import { EventStoreError, InvalidArgumentError } from "../errors.ts";
 import { snapshotKey } from "../format/key-families.ts";
 import { encodePayload } from "../format/payload.ts";
 import { decodeSnapshot, encodeSnapshot, type Snapshot } from "../format/snapshot.ts";
+import type { KvOperation } from "../kv/kv.ts";
 import type { StreamInfo } from "../log/event-store.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import { checkBySchema } from "../schema/check-by-schema.ts";
@@ -14,6 +15,8 @@ import type { AnyDecider, SnapshotPolicy } from "./define-decider.ts";
 
 /** The most snapshots that are being written in the background; beyond that they are left for another time. */
 export const backgroundSnapshotsMax = 64;
+/** The most snapshots of lower versions that go when one is written. */
+const olderDroppedMax = 64;
 
 /** A state that can be kept: up to where, and the position of the last event in it. */
 export interface StateToKeep {
@@ -25,7 +28,7 @@ export interface StateToKeep {
 }
 
 /** A subject was forgotten since a state was read: it may hold what must not be kept. */
-class ErasedMeanwhile extends Error {
+export class ErasedMeanwhile extends Error {
   override readonly name = "ErasedMeanwhile";
 }
 
@@ -75,28 +78,67 @@ export class Snapshots {
     }
   }
 
-  /** Writes a snapshot and waits for it; none where a subject was forgotten meanwhile, which may be in the state. Throws `invalid-argument` for a state that cannot be stored, else as `commit`. */
+  /**
+   * Writes a snapshot and waits for it; none where a subject was forgotten meanwhile, which may be in the state. Throws as `rows`,
+   * and as `commit`.
+   */
   async write(
     decider: AnyDecider,
     policy: SnapshotPolicy<unknown>,
     streamName: string,
     kept: StateToKeep,
   ): Promise<void> {
+    const rows = await this.rows(decider, policy, streamName, kept);
+    await this.#core.useFamilies(["snapshots"]);
+    try {
+      await this.#core.submit({ rows, guard: this.guardOf(kept) });
+    } catch (error) {
+      if (!(error instanceof ErasedMeanwhile)) throw error;
+    }
+  }
+
+  /**
+   * Has the commit of a state's rows refused, with `ErasedMeanwhile`, where a subject was forgotten since the state was read. Asked in
+   * commit order: what comes before the forgetting is removed by it, what comes after is refused here.
+   */
+  guardOf({ since }: Pick<StateToKeep, "since">): () => Error | undefined {
+    return () => (this.erasures === since ? undefined : new ErasedMeanwhile());
+  }
+
+  /**
+   * The rows that keep a state: its snapshot, and the end of those of lower versions, which nobody looks at any more. Throws
+   * `invalid-argument` for a state that cannot be stored.
+   */
+  async rows(
+    decider: AnyDecider,
+    policy: SnapshotPolicy<unknown>,
+    streamName: string,
+    kept: StateToKeep,
+  ): Promise<readonly KvOperation[]> {
     const state = encodePayload(kept.state, "state");
     if ("issues" in state) {
       const [issue] = state.issues;
       const problem = `of ${decider.name} cannot be stored: ${issue?.path ?? "state"} ${issue?.message ?? ""}`;
       throw new InvalidArgumentError("state", problem, { outcome: "not-applied" });
     }
-    await this.#core.useFamilies(["snapshots"]);
     const key = snapshotKey(streamName, decider.name, policy.version);
     const about = { streamVersion: kept.version, position: kept.position, takenAtMs: this.#core.clock.now() };
-    // Asked in commit order: what comes before the forgetting is removed by it, what comes after is refused here.
-    const guard = (): Error | undefined => (this.erasures === kept.since ? undefined : new ErasedMeanwhile());
+    const older = await this.#older(streamName, decider.name, policy.version);
+    return [...older, { kind: "put", key, value: encodeSnapshot(key, about, state) }];
+  }
+
+  async #older(streamName: string, deciderName: string, version: number): Promise<readonly KvOperation[]> {
+    if (version <= 1) return [];
+    const range = {
+      start: snapshotKey(streamName, deciderName, 0),
+      end: snapshotKey(streamName, deciderName, version),
+    };
+    const cursor = await this.#core.rows.scan(range, "lookup");
     try {
-      await this.#core.submit({ rows: [{ kind: "put", key, value: encodeSnapshot(key, about, state) }], guard });
-    } catch (error) {
-      if (!(error instanceof ErasedMeanwhile)) throw error;
+      const rows = await cursor.next(olderDroppedMax);
+      return rows.map(({ key }) => ({ kind: "delete", key }));
+    } finally {
+      cursor.close();
     }
   }
 

@@ -8,7 +8,7 @@
 
 import { ByteReader, ByteWriter } from "./bytes.ts";
 
-const fieldTags = { tombstone: 1, truncation: 2, archive: 3 } as const;
+const fieldTags = { tombstone: 1, droppedBefore: 2, reason: 3, archive: 4 } as const;
 
 /** Why events of a stream were truncated; what the gap that they leave in the log is recorded with. */
 export type TruncationReason = "expired" | "excess" | "truncated";
@@ -24,13 +24,6 @@ export interface Tombstone {
   readonly purged: boolean;
 }
 
-/** How far the events before `truncatedBefore` are gone from storage too, and why. */
-export interface Truncation {
-  /** Versions before this one are neither in pages, nor in the head, nor in the log; 1 where none is gone. */
-  readonly droppedBefore: number;
-  readonly reason: TruncationReason;
-}
-
 /** Versions `from` to `before - 1` are in the archive. */
 export interface ArchivedRange {
   readonly from: number;
@@ -39,7 +32,10 @@ export interface ArchivedRange {
 
 export interface HeadExtension {
   readonly tombstone?: Tombstone;
-  readonly truncation?: Truncation;
+  /** Versions before this one are no longer in pages, in the head or in the log: gone, or in the archive alone. */
+  readonly droppedBefore?: number;
+  /** Why the versions before the head's `truncatedBefore` are gone, or about to be; absent where none is. */
+  readonly reason?: TruncationReason;
   readonly archive?: ArchivedRange;
   /** What this version does not know. */
   readonly unknown?: readonly { readonly tag: number; readonly bytes: Uint8Array }[];
@@ -49,7 +45,8 @@ export const noExtension: Uint8Array = new Uint8Array(0);
 
 const none: HeadExtension = {};
 
-export function encodeHeadExtension({ tombstone, truncation, archive, unknown = [] }: HeadExtension): Uint8Array {
+export function encodeHeadExtension(extension: HeadExtension): Uint8Array {
+  const { tombstone, droppedBefore, reason, archive, unknown = [] } = extension;
   const fields: { tag: number; bytes: Uint8Array }[] = [...unknown];
   const field = (tag: number, fill: (writer: ByteWriter) => void): void => {
     const writer = new ByteWriter(32);
@@ -63,12 +60,8 @@ export function encodeHeadExtension({ tombstone, truncation, archive, unknown = 
       writer.byte(tombstone.purged ? 1 : 0);
     });
   }
-  if (truncation !== undefined) {
-    field(fieldTags.truncation, (writer) => {
-      writer.varint(truncation.droppedBefore);
-      writer.byte(reasonCodes[truncation.reason]);
-    });
-  }
+  if (droppedBefore !== undefined) field(fieldTags.droppedBefore, (writer) => writer.varint(droppedBefore));
+  if (reason !== undefined) field(fieldTags.reason, (writer) => writer.byte(reasonCodes[reason]));
   if (archive !== undefined) {
     field(fieldTags.archive, (writer) => {
       writer.varint(archive.from);
@@ -96,8 +89,10 @@ export function decodeHeadExtension(bytes: Uint8Array): HeadExtension {
     if (tag === fieldTags.tombstone) {
       const tombstone = { deletedAtMs: field.uint48(), undeletableUntilMs: field.uint48(), purged: field.byte() === 1 };
       known = { ...known, tombstone };
-    } else if (tag === fieldTags.truncation) {
-      known = { ...known, truncation: { droppedBefore: field.varint(), reason: reasonOf(field.byte()) } };
+    } else if (tag === fieldTags.droppedBefore) {
+      known = { ...known, droppedBefore: field.varint() };
+    } else if (tag === fieldTags.reason) {
+      known = { ...known, reason: reasonOf(field.byte()) };
     } else if (tag === fieldTags.archive) {
       known = { ...known, archive: { from: field.varint(), before: field.varint() } };
     } else unknown.push({ tag, bytes: Uint8Array.from(content) });

@@ -1,13 +1,14 @@
 /**
  * What the layers above the log add to commits: rows of their own, put into the same atomic batch; a guard that the judge
  * asks; and decorators, which add rows to whole groups (inline projections). Rows live in families from 70 on, and must not
- * touch what the log keeps. Commits without events go the same way as all others, and take no position.
+ * touch what the log keeps, but for maintenance, which rearranges the log's pages and says so. Commits without events go the
+ * same way as all others, and take no position.
  */
 
 import { InternalError } from "../errors.ts";
 import type { StoredEvent } from "../format/envelope.ts";
 import type { HeadExtension } from "../format/head-extension.ts";
-import { firstUpperTag, storeHeaderKey } from "../format/key-families.ts";
+import { firstUpperTag, isMaintained, storeHeaderKey } from "../format/key-families.ts";
 import type { KvOperation } from "../kv/kv.ts";
 import type { PreparedCommit } from "./commit.ts";
 
@@ -43,6 +44,7 @@ export interface GuardView {
 /** The head of a stream as a change of it meets it: behind the commits before it, and behind its own commit's events. */
 export interface HeadView {
   readonly streamName: string;
+  /** 0 where there is no such stream; then there is nothing to change. */
   readonly version: number;
   /** Versions up to this one are in pages, those behind it in the head itself. */
   readonly pagedTo: number;
@@ -89,6 +91,12 @@ export interface CommitExtras {
   /** The commit is one of the store's own: it may name streams and types that begin with `$`. */
   readonly system?: boolean;
   /**
+   * Rows of the log's own families (pages, the index, dropped positions) that are rearranged behind the events: for the life
+   * cycle alone. Pages never change once they are written and appends only add newer ones, so what was read of them before
+   * the commit holds in it as long as one hand at a time does maintenance; what rests on a stream's version is given `checks`.
+   */
+  readonly maintenance?: CommitRows;
+  /**
    * Asked in commit order after the commit's conditions have held, and not asked for a retry: what it returns rejects the
    * commit, as it is. Synchronous, and without effects of its own: the group may still fail.
    */
@@ -134,13 +142,16 @@ function isList(rows: CommitRows): rows is readonly KvOperation[] {
   return Array.isArray(rows);
 }
 
-/** What a commit's rows count for in the bounds of queue and group. */
+/** What a commit's rows, maintenance included, count for in the bounds of queue and group. */
 export function extrasBytes(extras: CommitExtras | undefined): number {
-  const rows = extras?.rows;
   const heads = (extras?.heads?.length ?? 0) * bytesPerHead;
-  if (rows === undefined) return heads;
-  if (isList(rows)) return heads + bytesOf(rows) + rows.length * bytesPerRow;
-  return heads + rows.bytesMax + (rows.rowsMax ?? computedRowsDefault) * bytesPerRow;
+  return heads + announcedBytes(extras?.rows) + announcedBytes(extras?.maintenance);
+}
+
+function announcedBytes(rows: CommitRows | undefined): number {
+  if (rows === undefined) return 0;
+  if (isList(rows)) return bytesOf(rows) + rows.length * bytesPerRow;
+  return rows.bytesMax + (rows.rowsMax ?? computedRowsDefault) * bytesPerRow;
 }
 
 /** Throws `internal` where rows would touch what is the log's. */
@@ -151,9 +162,22 @@ export function assertUpperRows(operations: readonly KvOperation[]): void {
   }
 }
 
+/** Throws `internal` where maintenance would touch more than what it is for. */
+function assertMaintainedRows(operations: readonly KvOperation[]): void {
+  if (operations.every(({ key }) => isMaintained(key))) return;
+  throw new InternalError("A row of maintenance is of a family that it must not touch", { outcome: "not-applied" });
+}
+
 /** The rows of a commit, within its bounds. Throws `internal` where its maker broke them, or what that threw. */
 export function rowsOf(extras: CommitExtras | undefined, assigned: AssignedCommit): readonly KvOperation[] {
-  const rows = extras?.rows;
+  const rows = boundedRows(extras?.rows, assigned);
+  assertUpperRows(rows);
+  const maintenance = boundedRows(extras?.maintenance, assigned);
+  assertMaintainedRows(maintenance);
+  return maintenance.length === 0 ? rows : [...maintenance, ...rows];
+}
+
+function boundedRows(rows: CommitRows | undefined, assigned: AssignedCommit): readonly KvOperation[] {
   if (rows === undefined) return [];
   const operations = isList(rows) ? rows : rows.compute(assigned);
   const bytes = bytesOf(operations);
@@ -163,7 +187,6 @@ export function rowsOf(extras: CommitExtras | undefined, assigned: AssignedCommi
     const found = `${operations.length} rows of ${bytes} bytes`;
     throw new InternalError(`A commit has more rows than it said: ${found}`, { outcome: "not-applied" });
   }
-  assertUpperRows(operations);
   return operations;
 }
 

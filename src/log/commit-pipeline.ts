@@ -13,6 +13,7 @@ import {
   withOutcome,
 } from "../errors.ts";
 import type { StoredEvent } from "../format/envelope.ts";
+import { isDroppedKey } from "../format/key-families.ts";
 import type { CommitRecord, LogEnd } from "../format/records.ts";
 import type { KeyValueStore, KvOperation } from "../kv/kv.ts";
 import type { Clock } from "../runtime/clock.ts";
@@ -25,6 +26,7 @@ import type { IndexReader } from "./index-reader.ts";
 import { type Conflict, GroupJudge, type Verdict } from "./judge.ts";
 import type { Linger } from "./linger.ts";
 import type { RecentLog } from "./recent-log.ts";
+import type { RetentionRules } from "./retention-rules.ts";
 import type { StreamHeads } from "./stream-heads.ts";
 import type { StreamNames } from "./stream-names.ts";
 
@@ -44,6 +46,7 @@ export interface CommitPipelineOptions {
   readonly recent: RecentLog;
   readonly index: IndexReader;
   readonly keys: IdempotencyKeys;
+  readonly rules: RetentionRules;
   readonly end: LogEnd;
   readonly linger: Linger;
   readonly timeoutMs: number;
@@ -332,7 +335,7 @@ export class CommitPipeline {
     recordedAtMs: number,
     decorations: readonly GroupDecoration[],
   ): Promise<GroupJudge> {
-    const { heads, keys, recent } = this.#options;
+    const { heads, keys, recent, rules } = this.#options;
     const names = new Set<string>();
     const keysUsed: string[] = [];
     for (const { commit } of group) {
@@ -348,6 +351,7 @@ export class CommitPipeline {
       keys: await keys.find(keysUsed),
       olderMatches,
       recordedAtMs,
+      firstKept: (streamName, version) => rules.firstKept(streamName, version),
       decorations,
     });
   }
@@ -367,7 +371,8 @@ export class CommitPipeline {
 
   async #write(judge: GroupJudge, rows: GroupRows, swept: readonly KvOperation[]): Promise<void> {
     const { kv, heads, names, recent, onDurable } = this.#options;
-    const filter = names.plan(this.#end.lastPosition);
+    const dropsEvents = judge.rows.some(({ key }) => isDroppedKey(key));
+    const filter = names.plan(this.#end.lastPosition, dropsEvents);
     await kv.write([...rows.operations, ...swept, ...filter.rows]);
     this.#indexWriter.confirm(rows.indexProgress);
     names.confirm(filter);

@@ -67,6 +67,8 @@ export interface JudgedState {
   /** For conditions by query that reach behind `recent`: the first match there, if any. */
   readonly olderMatches: ReadonlyMap<PreparedCommit, number>;
   readonly recordedAtMs: number;
+  /** The first version that retention keeps, by count, of a stream with so many events. */
+  readonly firstKept: (streamName: string, version: number) => number;
   /** What adds rows to the whole group. */
   readonly decorations: readonly GroupDecoration[];
 }
@@ -118,8 +120,11 @@ export class GroupJudge {
       const refused = commit.extras?.guard?.({ lastPosition, versionOf: (name) => this.#versionOf(name) });
       if (refused !== undefined) return refused;
       for (const { streamName, change } of commit.extras?.heads ?? []) {
-        const patch = change(this.#headView(streamName, assigned));
-        if (patch !== undefined) patches.set(streamName, patch);
+        const view = this.#headView(streamName, assigned);
+        const patch = change(view);
+        if (patch === undefined) continue;
+        if (view.version === 0) throw new InternalError("A commit changes the head of a stream without events");
+        patches.set(streamName, patch);
       }
       const rows = rowsOf(commit.extras, assigned);
       for (const decoration of this.#state.decorations) {
@@ -134,8 +139,9 @@ export class GroupJudge {
     }
   }
 
-  /** Nothing is appended to a deleted stream, and nothing rests on it. */
+  /** Nothing is appended to a deleted stream, and nothing rests on it but its maintenance. */
   #deletedOf(commit: PreparedCommit): Error | undefined {
+    if (commit.extras?.maintenance !== undefined) return undefined;
     for (const touched of [commit.appends, commit.checks]) {
       for (const { streamName } of touched) {
         const deleted = deletedError(streamName, this.#extensionOf(streamName), { outcome: "not-applied" });
@@ -154,7 +160,6 @@ export class GroupJudge {
     const staged = this.staged.get(streamName);
     const appended = streams.find((stream) => stream.streamName === streamName)?.streamVersion;
     const version = appended ?? this.#versionOf(streamName);
-    if (version === 0) throw new InternalError("A commit changes the head of a stream without events");
     return {
       streamName,
       version,
@@ -248,6 +253,7 @@ export class GroupJudge {
         this.#terms.add(stored.position, recent);
         if (event.idGiven) this.#givenIds.set(idKey(stored.streamName, event.id), recent);
       }
+      dropExcess(stream, this.#state.firstKept(append.streamName, stream.version));
     }
     for (const [streamName, patch] of patches) patchHead(this.#stage(streamName), patch);
     const about = commit.appends.length > 0 ? streams : this.#checked(commit);
@@ -281,6 +287,14 @@ function patchHead(stream: StagedStream, { truncatedBefore, extension, dropTailB
   stream.truncatedBefore = Math.max(stream.truncatedBefore, truncatedBefore ?? 0);
   stream.dropTailBefore = Math.max(stream.dropTailBefore, dropTailBefore ?? 0);
   if (extension !== undefined) stream.extension = encodeHeadExtension(extension);
+}
+
+/** What retention by count takes from readers goes with the append that is one too many. */
+function dropExcess(stream: StagedStream, firstKept: number): void {
+  if (firstKept <= Math.max(1, stream.truncatedBefore)) return;
+  stream.truncatedBefore = firstKept;
+  const extension = decodeHeadExtension(stream.extension);
+  if (extension.reason !== "excess") stream.extension = encodeHeadExtension({ ...extension, reason: "excess" });
 }
 
 function refusal(argument: string, problem: string): Verdict {

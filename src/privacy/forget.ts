@@ -143,7 +143,9 @@ export class Forgetting {
   async #streamsOf(hash: string): Promise<{ readonly streams: ReadonlySet<string>; readonly events: number }> {
     const streams = new Set<string>();
     let events = 0;
-    for await (const list of this.#core.stored(checkFilter({ tags: [`${subjectTagPrefix}${hash}`] }))) {
+    const filter = checkFilter({ tags: [`${subjectTagPrefix}${hash}`] });
+    // As they are stored: nothing is decoded, so that none can be unreadable.
+    for await (const list of this.#core.storedEvents(1, this.#core.lastPosition(), filter)) {
       for (const { streamName } of list) {
         if (streamName === lifecycleStreamName) continue;
         streams.add(streamName);

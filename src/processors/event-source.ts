@@ -77,6 +77,7 @@ export class EventSource {
     this.#core = core;
     this.#onHead = onHead;
     this.#head = core.lastPosition();
+    core.onForget((positions) => this.#forget(positions));
     core.erasures.add(() => this.#dropDecoded());
   }
 
@@ -216,6 +217,15 @@ export class EventSource {
       for (const waiting of [...this.#waiting.values()]) this.#release(waiting, undefined);
       return true;
     }
+  }
+
+  /** Events that are dropped from the log are not handed out from memory either. */
+  #forget(positions: ReadonlySet<number>): void {
+    this.#pieces.clear();
+    this.#newest = this.#newest.map((piece) => {
+      const entries = piece.entries.filter(({ event }) => !positions.has(event.position));
+      return entries.length === piece.entries.length ? piece : { ...piece, entries };
+    });
   }
 
   #announce(piece: Piece): void {

@@ -11,7 +11,7 @@ import type { RetryPolicy } from "./retries.ts";
 import type { ProcessorError } from "./worker.ts";
 
 /** What a processor is. */
-export type ProcessorKind = "projection" | "sql-projection" | "reactor" | "process-manager";
+export type ProcessorKind = "projection" | "sql-projection" | "reactor" | "process-manager" | "compactor";
 
 /** The events of a piece of the log that match a processor's filter. */
 export interface Batch {

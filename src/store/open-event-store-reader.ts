@@ -1,14 +1,20 @@
 /** Opens a read replica of a store and puts its parts together: the readers and subscriptions of a store, without a pipeline. */
 
 import { InvalidArgumentError, printable, StoreClosedError } from "../errors.ts";
+import { storeHeaderKey } from "../format/key-families.ts";
+import { decodeStoreHeader } from "../format/records.ts";
+import { provenLog } from "../history/verify.ts";
 import type { KeyValueReader, KvStatus } from "../kv/kv.ts";
+import { LazyObjects } from "../kv/lazy-objects.ts";
 import { parseStoreUrl, type S3Options } from "../kv/object-store.ts";
-import { type ObjectAccess, openObjects } from "../kv/objects.ts";
+import { openObjects } from "../kv/objects.ts";
 import { openSlateReaderKv } from "../kv/slatedb-reader-kv.ts";
 import { pollMsDefault, type SlateReaderTuning } from "../kv/slatedb-reader-tuning.ts";
+import { ArchiveReader } from "../log/archive-reader.ts";
 import { checkInteger, checkOptions } from "../log/arguments.ts";
 import type { EventStoreReader, ReaderHealth } from "../log/event-store-reader.ts";
 import { LogFollower } from "../log/log-follower.ts";
+import { RetentionRules } from "../log/retention-rules.ts";
 import { StoreReader } from "../log/store-reader.ts";
 import { StreamHeads } from "../log/stream-heads.ts";
 import { assertEncrypted, checkEncryption, type EncryptionOptions } from "../privacy/encryption.ts";
@@ -111,8 +117,9 @@ export async function openTunedReader<const Definitions extends EventDefinitions
   const kv = await openSlateReaderKv({ location, s3, clock, view, tuning: { ...tuning, pollMs } });
   try {
     follower = await LogFollower.open(kv, location.url);
-    const keys = await keysOf(opening, follower.storeId, () => openObjects(location, s3));
-    return assemble(kv, follower, opening, keys) as unknown as EventStoreReader<Definitions>;
+    const objects = new LazyObjects(() => openObjects(location, s3));
+    const keys = await keysOf(opening, follower.storeId, objects);
+    return assemble(kv, follower, opening, objects, keys) as unknown as EventStoreReader<Definitions>;
   } catch (error) {
     await kv.close();
     throw error;
@@ -123,14 +130,19 @@ export async function openTunedReader<const Definitions extends EventDefinitions
 async function keysOf(
   { keyService: service, registry, clock }: Opening,
   storeId: string,
-  openKeys: () => Promise<ObjectAccess>,
+  lazyObjects: LazyObjects,
 ): Promise<StoreKeys | undefined> {
   if (service === "hide") registry.useCipher(service);
   if (service === undefined || service === "hide") return undefined;
-  const options = { service, storeId, openObjects: openKeys, clock, random: systemRandom, mode: "reading" } as const;
-  const keys = await openStoreKeys(options);
-  registry.useCipher(keys.keys);
-  return keys;
+  try {
+    const objects = await lazyObjects.get();
+    const keys = await openStoreKeys({ service, storeId, objects, clock, random: systemRandom, mode: "reading" });
+    registry.useCipher(keys.keys);
+    return keys;
+  } catch (error) {
+    await lazyObjects.close();
+    throw error;
+  }
 }
 
 function checkReaderOptions(options: ReaderOptions<EventDefinitions>): Opening {
@@ -156,6 +168,7 @@ function assemble(
   kv: KeyValueReader,
   follower: LogFollower,
   opening: Opening,
+  objects: LazyObjects,
   storeKeys: StoreKeys | undefined,
 ): EventStoreReader {
   const { registry, clock, pollMs, onError } = opening;
@@ -168,7 +181,8 @@ function assemble(
   const lastPosition = (): number => follower.end.lastPosition;
   // A replica that is stalled goes on by itself, so whoever waits for events goes on waiting.
   const status = (): KvStatus => ({ state: isClosed() ? "closed" : "open" });
-  const reader = new StoreReader({ kv, registry, heads: new StreamHeads(kv), recent, end, assertReadable });
+  const archive = new ArchiveReader(kv, () => objects.get());
+  const reader = new StoreReader({ kv, registry, heads: new StreamHeads(kv), recent, archive, end, assertReadable });
   const subscriptions = new Subscriptions({ reader, registry, recent, lastPosition, status });
   const bus = new EventBus({ subscriptions, registry, lastPosition, onError, hasStopped: isClosed });
   const feed = new LiveFeed(status);
@@ -187,6 +201,7 @@ function assemble(
   };
   const store: EventStoreReader = {
     ...reader.view<never>(async () => lastPosition()),
+    ...provenLog({ kv, end, assertReadable }),
     subscribe: (options) => {
       assertReadable();
       return subscriptions.subscribe(options);
@@ -196,6 +211,11 @@ function assemble(
       return bus.on(filter, handler);
     },
     asOf: (when) => reader.view<never>(frozenAt(when, reader, follower)),
+    retentions: async () => {
+      assertReadable();
+      const header = decodeStoreHeader((await kv.get(storeHeaderKey)) ?? new Uint8Array(0));
+      return (await RetentionRules.load(kv, header)).infos();
+    },
     waitForPosition: async (position, options) => {
       watch.look();
       await waitForPosition({ feed, lastPosition, isClosed }, position, options);
@@ -207,8 +227,9 @@ function assemble(
       subscriptions.end();
       const closing = kv.close();
       feed.notify();
+      storeKeys?.close();
+      await objects.close();
       await closing;
-      await storeKeys?.close();
     },
     [Symbol.asyncDispose]: async () => await store.close(),
   };

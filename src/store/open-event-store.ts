@@ -4,11 +4,15 @@ import { Deciders } from "../decider/deciders.ts";
 import type { StreamState } from "../decider/face.ts";
 import type { LoadedState } from "../decider/state-loader.ts";
 import { StorageUnavailableError, StoreClosedError } from "../errors.ts";
+import { provenLog } from "../history/verify.ts";
 import type { KeyValueStore, KvStatus } from "../kv/kv.ts";
+import { LazyObjects } from "../kv/lazy-objects.ts";
 import { openMemoryKv } from "../kv/memory-kv.ts";
 import { openMemoryObjects } from "../kv/memory-objects.ts";
 import { type ObjectAccess, openObjects } from "../kv/objects.ts";
 import { openSlateKv } from "../kv/slatedb-kv.ts";
+import { Lifecycle } from "../lifecycle/lifecycle.ts";
+import { ArchiveReader } from "../log/archive-reader.ts";
 import { checkOptions } from "../log/arguments.ts";
 import { prepareCommit } from "../log/commit.ts";
 import { CommitPipeline, type SettledCommit } from "../log/commit-pipeline.ts";
@@ -16,6 +20,7 @@ import { Erasures } from "../log/erasures.ts";
 import type { StoreHealth } from "../log/event-store.ts";
 import { explainConflict } from "../log/explain.ts";
 import { IdempotencyKeys } from "../log/idempotency-keys.ts";
+import { RetentionRules } from "../log/retention-rules.ts";
 import { submitSealed } from "../log/sealed-commits.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import { StoreReader } from "../log/store-reader.ts";
@@ -24,7 +29,6 @@ import { Forgetting, withoutKeys } from "../privacy/forget.ts";
 import { rotateKeys } from "../privacy/rotate-keys.ts";
 import { openStoreKeys, type StoreKeys } from "../privacy/store-keys.ts";
 import { type ErasedFace, Processing } from "../processors/processing.ts";
-import { systemClock } from "../runtime/clock.ts";
 import { DeadlineExpired, withDeadline } from "../runtime/deadline.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
 import { EventBus } from "../subscriptions/event-bus.ts";
@@ -64,34 +68,29 @@ export async function openEventStore<const Definitions extends EventDefinitions 
   const takeover = checkTakeover(options, location);
   const storage = checkStorage(options as OpenOptions<EventDefinitions>);
   takeover.signal?.throwIfAborted();
-  if (location.kind === "memory")
-    return (await orClose(openMemoryKv(), (kv) => assemble<Definitions>(kv, settings, ownObjects))).store;
   const { clock } = settings;
   const s3 = options.s3 ?? {};
-  const openKeys = (): Promise<ObjectAccess> => openObjects(location, s3);
+  const objects = new LazyObjects(() => openObjects(location, s3));
+  if (location.kind === "memory")
+    return (await orClose(openMemoryKv(), (kv) => assemble<Definitions>(kv, settings, objects))).store;
   const lease = await takeLease({ location, s3, takeover, clock });
   try {
     const kv = await openSlateKv({ location, s3, clock, ...storage });
-    return (await orClose(kv, () => assemble<Definitions>(kv, settings, openKeys, lease))).store;
+    return (await orClose(kv, () => assemble<Definitions>(kv, settings, objects, lease))).store;
   } catch (error) {
     await lease.abandon();
     throw error;
   }
 }
 
-/** Keys of a store that nobody else opens. */
-async function ownObjects(): Promise<ObjectAccess> {
-  return openMemoryObjects(systemClock);
-}
-
 /**
- * Opens a store on a byte store that is open already, and closes that with it. For tests and tools. `objects`: where its keys are, if
- * it has any; closed with it, too.
+ * Opens a store on a byte store that is open already, and closes that with it. For tests and tools. `objects`: those beside the store
+ * (keys, archives), where they are to outlive it; by default its own, in memory.
  */
 export async function openEventStoreOn<const Definitions extends EventDefinitions = never>(
   kv: KeyValueStore,
   options: Omit<OpenOptions<Definitions>, "url" | "s3">,
-  objects: () => Promise<ObjectAccess> = ownObjects,
+  objects?: ObjectAccess,
 ): Promise<EventStore<Definitions>> {
   return (await openWithCore<Definitions>(kv, options, objects)).store;
 }
@@ -102,15 +101,20 @@ export interface OpenedStore<Definitions extends EventDefinitions = never> {
   readonly core: StoreCore;
 }
 
-/** As `openEventStoreOn`, with the inside of the store beside it. */
+/**
+ * As `openEventStoreOn`, with the inside of the store beside it. `objects`: those beside the store, where they are to outlive it;
+ * by default its own, in memory.
+ */
 export async function openWithCore<const Definitions extends EventDefinitions = never>(
   kv: KeyValueStore,
   options: Omit<OpenOptions<Definitions>, "url" | "s3">,
-  objects: () => Promise<ObjectAccess> = ownObjects,
+  objects?: ObjectAccess,
 ): Promise<OpenedStore<Definitions>> {
   return await orClose(kv, () => {
     const settings = checkSettings(options as Omit<OpenOptions<EventDefinitions>, "url">);
-    return assemble<Definitions>(kv, settings, objects);
+    const kept = objects === undefined ? undefined : { ...objects, close: async () => {} };
+    const given = new LazyObjects(async () => kept ?? openMemoryObjects(settings.clock));
+    return assemble<Definitions>(kv, settings, given);
   });
 }
 
@@ -127,15 +131,17 @@ async function orClose<T>(kv: KeyValueStore, work: (kv: KeyValueStore) => Promis
 async function assemble<Definitions extends EventDefinitions>(
   kv: KeyValueStore,
   settings: Settings,
-  openKeys: () => Promise<ObjectAccess>,
+  objects: LazyObjects,
   lease?: Lease,
 ): Promise<OpenedStore<Definitions>> {
   const recovered = await recover(kv, settings.clock, settings.ids);
-  const storeKeys = await keysOf(settings, recovered.header, openKeys);
+  let storeKeys: StoreKeys | undefined;
   try {
-    return await assembleOn<Definitions>({ kv, settings, recovered, storeKeys, lease });
+    storeKeys = await keysOf(settings, recovered.header, objects);
+    return await assembleOn<Definitions>({ kv, settings, recovered, objects, storeKeys, lease });
   } catch (error) {
-    await storeKeys?.close();
+    storeKeys?.close();
+    await objects.close();
     throw error;
   }
 }
@@ -144,11 +150,12 @@ async function assemble<Definitions extends EventDefinitions>(
 async function keysOf(
   { keyService, clock, random, registry }: Settings,
   { storeId, families }: Recovered["header"],
-  openKeys: () => Promise<ObjectAccess>,
+  lazyObjects: LazyObjects,
 ): Promise<StoreKeys | undefined> {
   if (keyService === undefined) return undefined;
   const mode = families.includes("erasures") ? "used" : "new";
-  const keys = await openStoreKeys({ service: keyService, storeId, openObjects: openKeys, clock, random, mode });
+  const objects = await lazyObjects.get();
+  const keys = await openStoreKeys({ service: keyService, storeId, objects, clock, random, mode });
   registry.useCipher(keys.keys);
   return keys;
 }
@@ -157,6 +164,7 @@ interface Assembly {
   readonly kv: KeyValueStore;
   readonly settings: Settings;
   readonly recovered: Recovered;
+  readonly objects: LazyObjects;
   readonly storeKeys: StoreKeys | undefined;
   readonly lease: Lease | undefined;
 }
@@ -165,6 +173,7 @@ async function assembleOn<Definitions extends EventDefinitions>({
   kv,
   settings,
   recovered,
+  objects,
   storeKeys,
   lease,
 }: Assembly): Promise<OpenedStore<Definitions>> {
@@ -174,7 +183,13 @@ async function assembleOn<Definitions extends EventDefinitions>({
   const durableEnd = (): typeof end => pipeline.end;
   const lastPosition = (): number => pipeline.end.lastPosition;
   const assertReadable = (): void => assertOpen(kv);
-  const reader = new StoreReader({ kv, registry, heads, recent, end: durableEnd, assertReadable });
+  const archive = new ArchiveReader(kv, () => objects.get());
+  const rules = await RetentionRules.load(kv, header);
+  const firstKept: RetentionRules["firstKept"] = (streamName, version) => rules.firstKept(streamName, version);
+  const reader = new StoreReader({
+    ...{ kv, registry, heads, recent, archive, firstKept, assertReadable },
+    end: durableEnd,
+  });
   const status = (): KvStatus => statusOf(kv, pipeline);
   const subscriptions = new Subscriptions({ reader, registry, recent, lastPosition, status });
   const keys = new IdempotencyKeys(kv, settings.idempotencyWindowMs);
@@ -186,6 +201,7 @@ async function assembleOn<Definitions extends EventDefinitions>({
     recent,
     index: reader.index,
     keys,
+    rules,
     end,
     linger: settings.linger,
     timeoutMs: settings.timeoutMs,
@@ -200,23 +216,26 @@ async function assembleOn<Definitions extends EventDefinitions>({
     onError: settings.onError,
     hasStopped: () => status().state !== "open",
   });
-  const closeHooks: CoreParts["closeHooks"] = [];
+  const closeHooks: CoreParts["closeHooks"] = [() => objects.close()];
   const assertUsable = (): void => assertOpen(kv);
   const erasures = new Erasures();
   erasures.add(() => recent.dropDecoded());
   const core = buildCore({
+    ...{ kv, header, reader, subscriptions, pipeline, keys, recent, rules, registry, clock, closeHooks, assertUsable },
     erasures,
-    ...{ kv, header, reader, subscriptions, pipeline, keys, registry, clock, closeHooks, assertUsable },
+    objects: () => objects.get(),
     ids: settings.ids,
     random: settings.random,
     timeoutMs: settings.timeoutMs,
     onError: settings.onError,
   });
-  const deciders = new Deciders(core);
+  const deciders = new Deciders(core, settings.deciders);
   const processing = await startProcessing(core, settings, deciders, closeHooks);
   const forgetting = storeKeys && new Forgetting(core, storeKeys.keys, processing);
   // So that from the first sealed event on a version that does not know them keeps its hands off.
   if (registry.hasPersonalFields) await core.useFamilies(["erasures"]);
+  const lifecycle = new Lifecycle(core, settings, deciders);
+  lifecycle.start();
   void forgetting?.resume().catch(core.warn);
   const { onFenced, onError } = settings;
   const onStopped = (): void => subscriptions.notify();
@@ -224,7 +243,7 @@ async function assembleOn<Definitions extends EventDefinitions>({
   lease?.opened();
   const parts: Parts = {
     ...{ kv, settings, reader, subscriptions, bus, pipeline, core, closeHooks },
-    ...{ deciders, processing, lease, watch, storeKeys, forgetting },
+    ...{ deciders, processing, lifecycle, lease, watch, storeKeys, forgetting },
   };
   return { store: face<Definitions>(parts), core };
 }
@@ -256,6 +275,7 @@ interface Parts {
   readonly core: StoreCore;
   readonly deciders: Deciders;
   readonly processing: Processing;
+  readonly lifecycle: Lifecycle;
   readonly closeHooks: CoreParts["closeHooks"];
   readonly lease: Lease | undefined;
   readonly watch: FencingWatch;
@@ -269,7 +289,8 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
   let closing: Promise<void> | undefined;
   const store: ErasedStore = {
     ...reader.view<never>(async () => pipeline.end.lastPosition),
-    ...parts.processing.face(),
+    ...parts.lifecycle.face(parts.processing.face()),
+    ...provenLog({ kv, end: () => pipeline.end, assertReadable: () => assertOpen(kv) }),
     append: async (streamName, events, options) => {
       const { expectedVersion, ...rest } = checkOptions(options, appendOptionNames, "options", {
         outcome: "not-applied",
@@ -373,7 +394,7 @@ async function close(parts: Parts): Promise<void> {
     if (!(error instanceof DeadlineExpired)) throw error;
     throw new StorageUnavailableError("The storage did not confirm the commits that were under way", { cause: error });
   } finally {
-    await parts.storeKeys?.close();
+    parts.storeKeys?.close();
     await closeStorage(kv, lease);
   }
 }

@@ -5,6 +5,7 @@ import { expiresAfterMsMax } from "../format/lease-record.ts";
 import { checkDiskCache, type DiskCacheOptions } from "../kv/disk-cache.ts";
 import { parseStoreUrl, type S3Options, type StoreLocation } from "../kv/object-store.ts";
 import { type StorageProfile, storageProfiles } from "../kv/slatedb-settings.ts";
+import { type CompactionOptions, type CompactionSettings, checkCompaction } from "../lifecycle/compaction-options.ts";
 import { checkInteger, checkOptions, checkSignal } from "../log/arguments.ts";
 import { idempotencyWindowMsDefault } from "../log/idempotency-keys.ts";
 import { AdaptiveLinger, fixedLinger, type Linger } from "../log/linger.ts";
@@ -47,6 +48,15 @@ export interface OpenOptions<Definitions extends EventDefinitions = never> exten
   readonly commitTimeoutMs?: number;
   /** How long an `idempotencyKey` is remembered at least. Default: seven days. */
   readonly idempotencyWindowMs?: number;
+  /**
+   * How the compactor works in the background: small pages become large ones, snapshots are kept. `false`: only when `compact` is
+   * called. Default: a pass each 4,096 events, in at most a quarter of the writer's time.
+   */
+  readonly compaction?: false | CompactionOptions;
+  /** Made by `defineDecider`: known from the beginning, and not only once they are used, so that snapshots are kept for them. */
+  readonly deciders?: readonly object[];
+  /** How long after its deletion a stream can be had back; then its events are dropped. From 0. Default: thirty days. */
+  readonly deletionGraceMs?: number;
   /** Told what handlers of `on`, and `onFenced`, throw, and of what fails in the background. Default: a process warning. */
   readonly onError?: (error: unknown) => void;
   /**
@@ -86,6 +96,9 @@ const optionNames = [
   "commitLingerMs",
   "commitTimeoutMs",
   "idempotencyWindowMs",
+  "compaction",
+  "deciders",
+  "deletionGraceMs",
   "onError",
   "takeover",
   "takeoverTimeoutMs",
@@ -110,6 +123,7 @@ export const s3OptionNames: readonly string[] = [
 
 const commitTimeoutMsDefault = 30_000;
 const commitLingerMsMax = 10_000;
+const deletionGraceMsDefault: number = 30 * 24 * 60 * 60 * 1_000;
 const writerNameLengthMax = 128;
 const leaseIntervalMsMin = 100;
 const leaseIntervalMsMax: number = expiresAfterMsMax / expiresAfterIntervals;
@@ -212,6 +226,11 @@ export function checkStorage({ storage, cache }: OpenOptions<EventDefinitions>):
   return { profile: profileOf(storage), ...(cache === undefined ? {} : { cache }) };
 }
 
+function checkDeciders(deciders: unknown): readonly unknown[] {
+  if (deciders === undefined || Array.isArray(deciders)) return deciders ?? [];
+  throw new InvalidArgumentError("deciders", `must be a list of defineDecider(...), not ${printable(deciders)}`);
+}
+
 /** The options as they hold: checked, with their defaults. */
 export interface Settings {
   readonly registry: EventRegistry;
@@ -225,6 +244,9 @@ export interface Settings {
   readonly onError: (error: unknown) => void;
   readonly onFenced: ((info: FencedInfo) => unknown) | undefined;
   readonly processing: ProcessingOptions;
+  readonly compaction: CompactionSettings;
+  readonly deciders: readonly unknown[];
+  readonly deletionGraceMs: number;
 }
 
 /** Throws `invalid-argument` for the first option that cannot be. */
@@ -254,5 +276,8 @@ export function checkSettings(options: Omit<OpenOptions<EventDefinitions>, "url"
     onError: options.onError ?? warn,
     onFenced: options.onFenced,
     processing: options,
+    compaction: checkCompaction(options.compaction),
+    deciders: checkDeciders(options.deciders),
+    deletionGraceMs: checkInteger(options.deletionGraceMs, "deletionGraceMs", 0) ?? deletionGraceMsDefault,
   };
 }

@@ -1,13 +1,16 @@
 /** Builds what the layers above the log get of an open store, and keeps its header true: which families are in use. */
 
-import { cacheFamilies, storeHeaderKey, type UpperFamily } from "../format/key-families.ts";
+import { cacheFamilies, type LaterFamily, storeHeaderKey, type UpperFamily } from "../format/key-families.ts";
 import { encodeStoreHeader, type StoreHeader } from "../format/records.ts";
 import type { KeyValueStore, KvReader } from "../kv/kv.ts";
+import type { ObjectAccess } from "../kv/objects.ts";
 import { prepareCommit } from "../log/commit.ts";
 import type { CommitExtras } from "../log/commit-extras.ts";
 import type { CommitPipeline } from "../log/commit-pipeline.ts";
 import type { Erasures } from "../log/erasures.ts";
 import type { IdempotencyKeys } from "../log/idempotency-keys.ts";
+import type { RecentLog } from "../log/recent-log.ts";
+import type { RetentionRules } from "../log/retention-rules.ts";
 import { submitSealed } from "../log/sealed-commits.ts";
 import type { CoreCommit, CoreCommitResult, StoreCore } from "../log/store-internals.ts";
 import type { StoreReader } from "../log/store-reader.ts";
@@ -25,6 +28,9 @@ export interface CoreParts {
   readonly subscriptions: Subscriptions;
   readonly pipeline: CommitPipeline;
   readonly keys: IdempotencyKeys;
+  readonly recent: RecentLog;
+  readonly rules: RetentionRules;
+  readonly objects: () => Promise<ObjectAccess>;
   readonly registry: EventRegistry;
   readonly clock: Clock;
   readonly ids: IdSource;
@@ -38,6 +44,8 @@ export interface CoreParts {
   readonly assertUsable: () => void;
 }
 
+type NotedFamily = UpperFamily | LaterFamily;
+
 /** Commits without events that rewrite the header when a family is used for the first time, one after another. */
 class HeaderKeeper {
   readonly #submit: StoreCore["submit"];
@@ -49,19 +57,23 @@ class HeaderKeeper {
     this.#submit = submit;
   }
 
-  async use(families: readonly UpperFamily[]): Promise<void> {
+  lists(family: NotedFamily): boolean {
+    return this.#missing([family]).length === 0;
+  }
+
+  async use(families: readonly NotedFamily[]): Promise<void> {
     if (this.#missing(families).length === 0) return;
     const noting = this.#last.then(() => this.#note(families));
     this.#last = noting.catch(() => {});
     await noting;
   }
 
-  #missing(families: readonly UpperFamily[]): readonly UpperFamily[] {
+  #missing(families: readonly NotedFamily[]): readonly NotedFamily[] {
     const listed = new Set([...this.#header.families, ...(this.#header.cacheFamilies ?? [])]);
     return families.filter((family) => !listed.has(family));
   }
 
-  async #note(families: readonly UpperFamily[]): Promise<void> {
+  async #note(families: readonly NotedFamily[]): Promise<void> {
     const missing = this.#missing(families);
     if (missing.length === 0) return;
     const caches = missing.filter((family) => cacheFamilies.includes(family));
@@ -76,9 +88,10 @@ class HeaderKeeper {
   }
 }
 
-function extrasOf({ rows, heads, guard, system }: CoreCommit): CommitExtras {
+function extrasOf({ rows, maintenance, heads, guard, system }: CoreCommit): CommitExtras {
   return {
     ...(rows === undefined ? {} : { rows }),
+    ...(maintenance === undefined ? {} : { maintenance }),
     ...(heads === undefined ? {} : { heads }),
     ...(guard === undefined ? {} : { guard }),
     ...(system === undefined ? {} : { system }),
@@ -97,7 +110,7 @@ function readsOf(kv: KeyValueStore): KvReader {
 export function buildCore(parts: CoreParts): StoreCore {
   const { kv, reader, subscriptions, pipeline, keys, registry } = parts;
   const submit = async (commit: CoreCommit): Promise<CoreCommitResult> => {
-    const { rows: _rows, heads: _heads, guard: _guard, system: _system, ...request } = commit;
+    const { rows: _r, maintenance: _m, heads: _h, guard: _g, system: _s, ...request } = commit;
     const prepared = prepareCommit({ appends: [], ...request }, registry, false, extrasOf(commit));
     const { record, replayed } = await submitSealed(pipeline, registry, prepared);
     const events = (): readonly RecordedEvent[] => {
@@ -115,11 +128,19 @@ export function buildCore(parts: CoreParts): StoreCore {
     return { record, replayed, events };
   };
   const afterCommit: Parameters<StoreCore["addAfterCommit"]>[0][] = [];
+  const forgetHooks: Parameters<StoreCore["onForget"]>[0][] = [];
   const keeper = new HeaderKeeper(parts.header, submit);
+  let maintained: Promise<unknown> = Promise.resolve();
   return {
     submit,
     rows: readsOf(kv),
+    inMaintenance: (work) => {
+      const working = maintained.then(work);
+      maintained = working.catch(() => {});
+      return working;
+    },
     useFamilies: (families) => keeper.use(families),
+    usesFamily: (family) => keeper.lists(family),
     findByKey: async (key) => (await keys.find([key])).get(key),
     addAfterCommit: (hook) => {
       afterCommit.push(hook);
@@ -139,6 +160,19 @@ export function buildCore(parts: CoreParts): StoreCore {
     follow: (from, filter, signal, to) => subscriptions.follow(from, filter, signal, to),
     grown: (position, signal) => subscriptions.grown(position, signal),
     lastPosition: () => pipeline.end.lastPosition,
+    positionAt: (timeMs) => reader.positionAt(timeMs),
+    storedEvents: (from, to, filter) => reader.stored(from, to, filter),
+    storedStream: (streamName, from, to) => reader.storedStream(streamName, from, to),
+    forget: (positions) => {
+      parts.recent.drop(positions);
+      const gone = new Set(positions);
+      for (const hook of forgetHooks) hook(gone);
+    },
+    onForget: (hook) => {
+      forgetHooks.push(hook);
+    },
+    rules: parts.rules,
+    objects: parts.objects,
     assertOpen: parts.assertUsable,
     registry,
     clock: parts.clock,
@@ -153,7 +187,6 @@ export function buildCore(parts: CoreParts): StoreCore {
       }
     },
     erasures: parts.erasures,
-    stored: (filter) => reader.readStored(1, pipeline.end.lastPosition, filter),
     onClose: (hook) => {
       parts.closeHooks.push(hook);
     },

@@ -27,10 +27,8 @@ test("Extensions come back as they went in, with the fields of later versions", 
   const extension = fc.record(
     {
       tombstone: fc.record({ deletedAtMs: time, undeletableUntilMs: time, purged: fc.boolean() }),
-      truncation: fc.record({
-        droppedBefore: integer,
-        reason: fc.constantFrom("expired" as const, "excess" as const, "truncated" as const),
-      }),
+      droppedBefore: integer,
+      reason: fc.constantFrom("expired" as const, "excess" as const, "truncated" as const),
       archive: fc.record({ from: integer, before: integer }),
       unknown: fc
         .uniqueArray(
@@ -68,7 +66,7 @@ test("A change sees what the commits before it in the group have made of the hea
           streamName: "a-1",
           change: (head) => {
             views.push(head);
-            return { truncatedBefore, extension: { truncation: { droppedBefore: 1, reason: "truncated" } } };
+            return { truncatedBefore, extension: { droppedBefore: 1, reason: "truncated" } };
           },
         },
       ],
@@ -90,7 +88,7 @@ test("A change sees what the commits before it in the group have made of the hea
   await store.append("a-1", [event], { expectedVersion: 3 });
   const head = await headOf(core, "a-1");
   expect(head).toMatchObject({ version: 4, truncatedBefore: 3, firstPosition: 1 });
-  expect(decodeHeadExtension(head.extension).truncation).toEqual({ droppedBefore: 1, reason: "truncated" });
+  expect(decodeHeadExtension(head.extension)).toEqual({ droppedBefore: 1, reason: "truncated" });
   await store.close();
 });
 

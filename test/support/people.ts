@@ -96,8 +96,7 @@ export function peopleStorage(): PeopleStorage {
   const shared: ObjectAccess = { ...objects, close: async () => {}, [Symbol.asyncDispose]: async () => {} };
   return {
     objects: shared,
-    open: (options = {}) =>
-      openWithCore(openMemoryKv(storage), { events: [people], encryption, ...options }, async () => shared),
+    open: (options = {}) => openWithCore(openMemoryKv(storage), { events: [people], encryption, ...options }, shared),
   };
 }
 
