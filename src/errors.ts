@@ -16,7 +16,10 @@ export type EventStoreErrorCode =
   | "invalid-command"
   | "invalid-document"
   | "unreadable-event"
+  | "encryption-key"
   | "store-not-found"
+  | "stream-deleted"
+  | "stream-truncated"
   | "store-closed"
   | "writer-fenced"
   | "writer-active"
@@ -188,11 +191,56 @@ export class UnreadableEventError extends EventStoreError {
   }
 }
 
+/**
+ * A key that personal data needs is missing, damaged, or not the one that fits: at open, of the master key or the record of the
+ * keys; at a read, as the `cause` of `unreadable-event`. Give the right key, or put back the object that the message names.
+ */
+export class EncryptionKeyError extends EventStoreError {
+  declare readonly code: "encryption-key";
+  constructor(message: string, options: EventStoreErrorOptions = {}) {
+    super("encryption-key", message, options);
+  }
+}
+
 /** There is no store at the URL, and who only reads makes none. Mend the URL, or try again once a writer has opened it. */
 export class StoreNotFoundError extends EventStoreError {
   declare readonly code: "store-not-found";
   constructor(url: string, options: EventStoreErrorOptions = {}) {
     super("store-not-found", `There is no store at ${url}`, options);
+  }
+}
+
+/** The stream was deleted: it cannot be read or appended to, and its name is not used again. Take the deletion back, or let it be. */
+export class StreamDeletedError extends EventStoreError {
+  declare readonly code: "stream-deleted";
+  readonly streamName: string;
+  readonly deletedAt: Date;
+  /** Until when `undeleteStream` takes the deletion back; `undefined` where its events are gone for good. */
+  readonly undeletableUntil: Date | undefined;
+
+  constructor(streamName: string, deletedAt: Date, undeletableUntil?: Date, options: EventStoreErrorOptions = {}) {
+    super("stream-deleted", `The stream was deleted at ${deletedAt.toISOString()}: ${printable(streamName)}`, options);
+    this.streamName = streamName;
+    this.deletedAt = deletedAt;
+    this.undeletableUntil = undeletableUntil;
+  }
+}
+
+/**
+ * A state cannot be folded, because the stream's first events are gone and no snapshot covers them. Keep snapshots of streams
+ * that are truncated, or let the decider fold what is left (`truncated: "fold"`).
+ */
+export class StreamTruncatedError extends EventStoreError {
+  declare readonly code: "stream-truncated";
+  readonly streamName: string;
+  /** Versions before this one are gone. */
+  readonly truncatedBefore: number;
+
+  constructor(streamName: string, truncatedBefore: number, options: EventStoreErrorOptions = {}) {
+    const message = `The state of ${printable(streamName)} needs events that are gone: those before version ${truncatedBefore}`;
+    super("stream-truncated", message, options);
+    this.streamName = streamName;
+    this.truncatedBefore = truncatedBefore;
   }
 }
 

@@ -32,6 +32,7 @@ export { DomainRefusal, refuse } from "./decider/refusal.ts";
 // Errors
 export {
   ConflictError,
+  EncryptionKeyError,
   type EventIssue,
   EventStoreError,
   type EventStoreErrorCode,
@@ -45,6 +46,8 @@ export {
   StorageUnavailableError,
   StoreClosedError,
   StoreNotFoundError,
+  StreamDeletedError,
+  StreamTruncatedError,
   UnreadableEventError,
   type WriteOutcome,
   WriterActiveError,
@@ -67,6 +70,22 @@ export type { KvReaderStats, KvStats } from "./kv/kv.ts";
 export type { S3Options } from "./kv/object-store.ts";
 export type { ObjectStoreStats, RequestCounts, RequestPurpose } from "./kv/object-store-stats.ts";
 export type { StorageProfile } from "./kv/slatedb-settings.ts";
+// The life cycle
+export type { CompactionOptions } from "./lifecycle/compaction-options.ts";
+export type { CompactionReport } from "./lifecycle/compactor.ts";
+export type { CompactOptions, LifecycleFace } from "./lifecycle/face.ts";
+export type { CompactionCounts } from "./lifecycle/lifecycle-step.ts";
+export type {
+  ArchiveOptions,
+  ArchiveResult,
+  DeleteOptions,
+  DeleteResult,
+  LifecycleOptions,
+  RetentionFace,
+  StreamChangeResult,
+  TruncateOptions,
+  TruncateResult,
+} from "./lifecycle/retention-face.ts";
 export type {
   AppendOptions,
   AppendResult,
@@ -77,19 +96,25 @@ export type {
   StreamCheck,
 } from "./log/commit.ts";
 export type { CommitStats } from "./log/commit-pipeline.ts";
-export type {
-  EventLog,
-  EventReader,
-  LeaseHealth,
-  ListStreamsOptions,
-  ReadAllOptions,
-  ReadDirection,
-  ReadStreamOptions,
-  StoreHealth,
-  StoreStats,
-  StreamInfo,
-  SubscribeFrom,
-  SubscribeOptions,
+export {
+  type EventLog,
+  type EventReader,
+  type GapReason,
+  isLogGap,
+  type LeaseHealth,
+  type ListStreamsOptions,
+  type LogGap,
+  type ReadAllOptions,
+  type ReadAllWithGapsOptions,
+  type ReadDirection,
+  type ReadStreamOptions,
+  type StoreHealth,
+  type StoreStats,
+  type StreamDeletion,
+  type StreamInfo,
+  type SubscribeFrom,
+  type SubscribeOptions,
+  type SubscribeWithGapsOptions,
 } from "./log/event-store.ts";
 export type { EventStoreReader, ReaderHealth, ReaderStats, WaitOptions } from "./log/event-store-reader.ts";
 // Partitions
@@ -106,10 +131,15 @@ export type {
   PartitionedReads,
   PartitionHealth,
   PartitionPositions,
+  PartitionReceipt,
   PartitionRole,
   ReadPartitionsOptions,
   SubscribePartitionsOptions,
 } from "./partitions/partitioned-event-store.ts";
+// Personal data
+export type { EncryptionOptions } from "./privacy/encryption.ts";
+export type { ForgetOptions, ForgetReceipt, PersonalDataFace, RotationReport } from "./privacy/face.ts";
+export { type KeyService, localKeyService, type MasterKey, type WrappedKey } from "./privacy/key-service.ts";
 export {
   type DueTimer,
   defineProcessManager,
@@ -124,6 +154,7 @@ export {
   defineProjection,
   type EventHandlers,
   type HandledEvent,
+  type PersonalDocuments,
   type Projection,
   type ProjectionMode,
   type ProjectionOptions,
@@ -182,13 +213,17 @@ export type { IdSource } from "./runtime/ids.ts";
 export type { Random } from "./runtime/random.ts";
 // Defining events
 export {
+  type AnyEventDefinition,
   defineEvents,
+  type Erasable,
   type EventDefinition,
   type EventDefinitions,
   type EventOptions,
   type EventTypeOf,
   event,
   type NewEventOf,
+  type PersonalDefinition,
+  type PersonalOptions,
   type RecordedEventOf,
   type Split,
   type SplitPart,
@@ -206,10 +241,12 @@ export type { OpenOptions } from "./store/open-options.ts";
 export { readWriterLease, type WriterLeaseOptions } from "./store/read-writer-lease.ts";
 // Words
 export type { ChainHead, KeptHead } from "./vocabulary/chain-head.ts";
-export type { EventMetadata, NewEvent, RecordedEvent } from "./vocabulary/event.ts";
+export type { EventMetadata, NewEvent, PersonalPart, RecordedEvent } from "./vocabulary/event.ts";
 export type { ExpectedVersion } from "./vocabulary/expected-version.ts";
 export type { EventFilter, FilterClause } from "./vocabulary/filter.ts";
+export type { SubjectForgotten } from "./vocabulary/forgotten.ts";
 export { categoryOf } from "./vocabulary/names.ts";
+export type { Retention, RetentionInfo } from "./vocabulary/retention.ts";
 export type {
   ProvenLog,
   VerifyBreak,

@@ -38,19 +38,24 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   schema: ["errors.ts", "vocabulary", "runtime", "format"],
   log: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema"],
   subscriptions: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log"],
+  privacy: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log"],
   decider: ["errors.ts", "vocabulary", "runtime", "format", "schema", "log"],
   processors: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "subscriptions", "decider"],
   reporting: ["errors.ts", "vocabulary", "runtime", "schema", "log", "processors"],
-  backup: ["errors.ts", "vocabulary", "runtime", "kv", "format", "log", "history"],
+  lifecycle: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "decider", "processors"],
   history: ["errors.ts", "vocabulary", "runtime", "kv", "format", "log"],
+  backup: ["errors.ts", "vocabulary", "runtime", "kv", "format", "log", "history"],
   store: [
     ...["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "subscriptions", "decider"],
-    ...["processors", "reporting", "history", "backup"],
+    ...["processors", "reporting", "lifecycle", "history", "privacy", "backup"],
   ],
-  partitions: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "decider", "processors", "store"],
+  partitions: [
+    ...["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "decider", "processors", "privacy"],
+    "store",
+  ],
   "index.ts": [
     ...["errors.ts", "vocabulary", "runtime", "kv", "schema", "log", "subscriptions", "decider", "processors"],
-    ...["reporting", "store", "partitions", "backup", "history"],
+    ...["reporting", "lifecycle", "store", "partitions", "privacy", "backup", "history"],
   ],
   testing: [
     ...["index.ts", "errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "decider", "processors"],

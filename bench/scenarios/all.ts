@@ -14,11 +14,13 @@ import { coldOpen } from "./cold-open.ts";
 import { execute } from "./execute.ts";
 import { importEvents } from "./import.ts";
 import { linger } from "./linger.ts";
+import { longLife } from "./long-life.ts";
 import { longRun } from "./long-run.ts";
 import { memory } from "./memory.ts";
 import { partitions } from "./partitions.ts";
 import { payloadEncoding } from "./payload-encoding.ts";
 import { peers } from "./peers.ts";
+import { personalData } from "./personal-data.ts";
 import { projections } from "./projections.ts";
 import { replay } from "./replay.ts";
 import { replicaLag } from "./replica-lag.ts";
@@ -42,7 +44,9 @@ export const scenarios: readonly Scenario[] = [
   linger,
   memory,
   longRun,
+  longLife,
   payloadEncoding,
+  personalData,
   peers,
   bucketPut,
   bucketAppend,

@@ -16,6 +16,10 @@ export const attribute = {
   metadata: "stratametadata",
   /** What JSON cannot say of data and metadata: tables of types, as JSON text. */
   types: "stratatypes",
+  /** Personal fields that are in the data as plain text: an import would store them so, and refuses. */
+  personal: "stratapersonal",
+  /** Personal fields that are null. To an import it is metadata like any other. */
+  erased: "strataerased",
 } as const;
 
 /** The source of exported events whose metadata has none; import leaves it out. */

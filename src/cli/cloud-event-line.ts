@@ -57,6 +57,11 @@ function typesOf(data: TypeTable | undefined, metadata: PlainData): object {
   return { [attribute.types]: JSON.stringify({ data, metadata: metadata.types }) };
 }
 
+function personalOf({ personal }: RecordedEvent): object {
+  if (personal === undefined || personal.fields.length === 0) return {};
+  return { [personal.erased === undefined ? attribute.personal : attribute.erased]: personal.fields.join(",") };
+}
+
 export function cloudEventLine(event: RecordedEvent): string {
   const { extensions, rest } = splitMetadata(event.metadata);
   const data = dataOf(event.data);
@@ -70,6 +75,7 @@ export function cloudEventLine(event: RecordedEvent): string {
     ...timeOf(event),
     ...extensions,
     ...tagsOf(event),
+    ...personalOf(event),
     [attribute.recordedAt]: event.recordedAt.toISOString(),
     ...(event.schemaVersion === 1 ? {} : { [attribute.schemaVersion]: event.schemaVersion }),
     ...(Object.keys(rest).length === 0 ? {} : { [attribute.metadata]: JSON.stringify(metadata.value) }),

@@ -89,6 +89,8 @@ function jsonOf(text: string): Record<string, unknown> {
 function eventOf(given: Record<string, unknown>, length: number, category: string | undefined): ParsedEvent {
   const checked = v.safeParse(schema, given, { abortEarly: true });
   if (!checked.success) return refuse(reasonOf(checked.issues[0]));
+  if (given[attribute.personal] !== undefined)
+    refuse(`${attribute.personal} names personal fields, which an import would store as they are`);
   const { id, type, subject, time } = checked.output;
   const streamName = category === undefined ? subject : `${category}-${subject}`;
   if (category !== undefined) {

@@ -63,9 +63,12 @@ function exitCodeOfStore(code: EventStoreErrorCode): ExitCode {
     case "invalid-document":
       return exitCodes.badInput;
     case "store-not-found":
+    case "stream-deleted":
       return exitCodes.notFound;
     case "conflict":
+    case "stream-truncated":
     case "unreadable-event":
+    case "encryption-key":
     case "store-closed":
     case "writer-fenced":
     case "writer-active":

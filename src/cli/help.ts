@@ -64,6 +64,7 @@ export function overallHelp(commands: readonly Command[]): string {
     ])}`,
     `Environment:\n${table([
       ["STRATA_URL", "the store, where --url is not given"],
+      ["STRATA_MASTER_KEY", "the master key of encrypted personal fields, as base64 text"],
       ["STRATA_DEBUG=1", "show the stack trace of a failure"],
       ["AWS_*", "credentials, region and endpoint of s3: stores"],
     ])}`,

@@ -3,19 +3,27 @@
 
 import { version } from "../../package.json";
 import { printable } from "../errors.ts";
+import { archiveCommand } from "./archive.ts";
 import { parseArguments } from "./arguments.ts";
 import { backupCommand, restoreCommand } from "./backup.ts";
 import type { Command } from "./command.ts";
+import { compactCommand } from "./compact.ts";
 import { costCommand } from "./cost.ts";
+import { deleteCommand } from "./delete.ts";
 import { exportCommand } from "./export.ts";
 import { type ExitCode, exitCodeOf, exitCodes, firstError, OutputClosed, sentenceOf, usageFailure } from "./failure.ts";
+import { forgetCommand } from "./forget.ts";
 import { commandHelp, overallHelp } from "./help.ts";
 import { importCommand } from "./import.ts";
 import { nearest } from "./nearest.ts";
 import { standardOutput } from "./output.ts";
 import { readCommand } from "./read.ts";
+import { retentionCommand } from "./retention.ts";
+import { rotateKeysCommand } from "./rotate-keys.ts";
 import { statsCommand } from "./stats.ts";
 import { streamsCommand } from "./streams.ts";
+import { truncateCommand } from "./truncate.ts";
+import { undeleteCommand } from "./undelete.ts";
 import { verifyCommand } from "./verify.ts";
 import { writerCommand } from "./writer.ts";
 
@@ -30,6 +38,14 @@ const commands: readonly Command[] = [
   restoreCommand,
   writerCommand,
   costCommand,
+  compactCommand,
+  retentionCommand,
+  truncateCommand,
+  deleteCommand,
+  undeleteCommand,
+  archiveCommand,
+  forgetCommand,
+  rotateKeysCommand,
 ];
 
 function findCommand(name: string): Command {

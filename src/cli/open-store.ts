@@ -4,6 +4,7 @@
  */
 
 import {
+  type EncryptionOptions,
   type EventStore,
   type EventStoreReader,
   openEventStore,
@@ -29,6 +30,19 @@ export const storeOptions: readonly OptionDescription[] = [
   { name: "create-bucket", text: "make the bucket where there is none; only import makes anything" },
   { name: "json", text: "write JSON, for programs" },
   { name: "help", short: "h", text: "show this text" },
+];
+
+/** Commands that show events have these, too. */
+export const personalOptions: readonly OptionDescription[] = [
+  {
+    name: "hide-personal",
+    text: "show personal fields as null; else STRATA_MASTER_KEY must be set where there are any",
+  },
+];
+
+/** Commands that change what only the writer may. */
+export const takeoverOptions: readonly OptionDescription[] = [
+  { name: "takeover", text: "fence whoever is writing to the store; else the command gives up where somebody is" },
 ];
 
 /** What a store's lease calls these commands. */
@@ -59,21 +73,44 @@ export function chosenStore(given: Arguments): ChosenStore {
   };
 }
 
-/** Opens the store, and makes it where there is none. */
-export async function openOrCreate({ location, s3 }: ChosenStore): Promise<EventStore> {
-  return await openEventStore({ url: location.url, s3, writerName });
+/** The master keys in the environment, where they are seen by nobody who lists processes; the first one wraps. */
+function encryptionOption(): { readonly encryption?: EncryptionOptions } {
+  const keys = (process.env.STRATA_MASTER_KEY ?? "").split(/[\s,]+/).filter((key) => key !== "");
+  return keys.length === 0 ? {} : { encryption: { masterKey: keys } };
 }
 
-/** Opens a store that is there for reading, which no writer notices; `not-found` where there is none. */
-export async function openExisting({
-  location,
-  s3: { createBucket: _, ...s3 },
-}: ChosenStore): Promise<EventStoreReader> {
+/** Opens the store, and makes it where there is none. */
+export async function openOrCreate({ location, s3 }: ChosenStore): Promise<EventStore> {
+  return await openEventStore({ url: location.url, s3, writerName, ...encryptionOption() });
+}
+
+/** Opens a store that is there to change its keys, which takes a master key; `not-found` where there is none. */
+export async function openToChangeKeys(chosen: ChosenStore, given: Arguments): Promise<EventStore> {
+  const { encryption } = encryptionOption();
+  if (encryption === undefined)
+    throw usageFailure("STRATA_MASTER_KEY is not set: the store's master key, as base64 text");
+  await assertExists(chosen);
+  const { createBucket: _, ...s3 } = chosen.s3;
+  const takeover = given.flag("takeover")
+    ? ({ takeover: "always" } as const)
+    : ({ takeover: "when-idle", takeoverTimeoutMs: 0 } as const);
+  return await openEventStore({ url: chosen.location.url, s3, writerName, encryption, ...takeover });
+}
+
+/**
+ * Opens a store that is there for reading, which no writer notices; `not-found` where there is none. `hide`: personal fields are not
+ * to be shown.
+ */
+export async function openExisting(
+  { location, s3: { createBucket: _, ...s3 } }: ChosenStore,
+  hide = false,
+): Promise<EventStoreReader> {
   if (location.kind === "memory") {
     throw new CommandFailure("not-found", "There is no store at memory:, which only its own process can read");
   }
   try {
-    return await openEventStoreReader({ url: location.url, s3 });
+    const encryption = hide ? ({ encryption: "hide" } as const) : encryptionOption();
+    return await openEventStoreReader({ url: location.url, s3, ...encryption });
   } catch (error) {
     if (error instanceof StoreNotFoundError) throw new CommandFailure("not-found", error.message, error);
     throw error;

@@ -5,7 +5,7 @@ import type { EventReader, RecordedEvent } from "../index.ts";
 import type { Arguments } from "./arguments.ts";
 import type { Command } from "./command.ts";
 import { CommandFailure, type ExitCode, exitCodes, usageFailure } from "./failure.ts";
-import { chosenStore, openExisting, readingNote, storeOptions } from "./open-store.ts";
+import { chosenStore, openExisting, personalOptions, readingNote, storeOptions } from "./open-store.ts";
 import { standardOutput } from "./output.ts";
 import { toPlainData } from "./plain-data.ts";
 import { dataText, visible } from "./text.ts";
@@ -24,10 +24,11 @@ export const readCommand: Command = {
       value: "WHEN",
       text: "as the stream was at a position (a number) or a time of recording (2026-01-31 or 2026-01-31T12:00:00Z)",
     },
+    ...personalOptions,
     ...storeOptions,
   ],
   notes: [
-    "A line has the version, the position, the time of recording, the type and the data; then, where there are any, the business's own time, the tags and the metadata. With --json a line is a JSON object with all of the event. What JSON cannot say is written readably: a Date as RFC 3339 text, a bigint as digits, bytes as base64, a Set as a list, a Map as an object or as pairs.",
+    "A line has the version, the position, the time of recording, the type and the data; then, where there are any, the business's own time, which personal fields are null because their subject was forgotten or they are hidden, the tags and the metadata. With --json a line is a JSON object with all of the event. What JSON cannot say is written readably: a Date as RFC 3339 text, a bigint as digits, bytes as base64, a Set as a list, a Map as an object or as pairs.",
     readingNote,
   ],
   examples: ["strata read order-42 --url file:.data/shop --backwards --limit 10"],
@@ -57,6 +58,8 @@ function readableLine(event: RecordedEvent): string {
     dataText(event.data),
   ];
   if (event.occurredAt !== undefined) parts.push(`occurredAt=${event.occurredAt.toISOString()}`);
+  if (event.personal?.erased !== undefined)
+    parts.push(`${event.personal.erased}=${JSON.stringify(event.personal.fields)}`);
   if (event.tags.length > 0) parts.push(`tags=${JSON.stringify(event.tags)}`);
   if (Object.keys(event.metadata).length > 0) parts.push(`metadata=${dataText(event.metadata)}`);
   return `${visible(parts.join("  "))}\n`;
@@ -68,7 +71,7 @@ async function run(given: Arguments): Promise<ExitCode> {
   const limit = given.integer("limit", 1);
   const moment = momentOf(given);
   const chosen = chosenStore(given);
-  await using store = await openExisting(chosen);
+  await using store = await openExisting(chosen, given.flag("hide-personal"));
   const reader: EventReader = moment === undefined ? store : store.asOf(moment);
   if ((await reader.streamInfo(streamName)) === undefined) {
     const when = moment === undefined ? "" : " as of then";

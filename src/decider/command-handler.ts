@@ -23,14 +23,18 @@ import {
   withOutcomeOf,
 } from "./common.ts";
 import { decided } from "./deciding.ts";
-import type { AnyDecider, Command } from "./define-decider.ts";
+import { type AnyDecider, afterLoadMsDefault, type Command } from "./define-decider.ts";
 import { foldOnto } from "./fold.ts";
+import type { KnownDeciders } from "./known-deciders.ts";
 import { Lanes } from "./lanes.ts";
 import { DomainRefusal } from "./refusal.ts";
-import type { Snapshots } from "./snapshots.ts";
-import { StateCache } from "./state-cache.ts";
+import type { Snapshots, StateToKeep } from "./snapshots.ts";
+import { type FoldedState, StateCache } from "./state-cache.ts";
 import { foldingOf, type LoadedState, loadState } from "./state-loader.ts";
 import { validCommand } from "./valid-command.ts";
+
+/** A load that folded fewer events than this was not slow because of them: a snapshot would not help. */
+const slowLoadEventsMin = 64;
 
 /** A command's execution without its types. */
 export interface Executed {
@@ -58,13 +62,16 @@ type Attempt = Executed | { readonly conflict: ConflictError };
 export class CommandHandler {
   readonly #core: StoreCore;
   readonly #snapshots: Snapshots;
+  readonly #known: KnownDeciders;
   readonly #cache = new StateCache();
   readonly #lanes = new Lanes();
 
-  constructor(core: StoreCore, snapshots: Snapshots) {
+  constructor(core: StoreCore, snapshots: Snapshots, known: KnownDeciders) {
     this.#core = core;
     this.#snapshots = snapshots;
+    this.#known = known;
     core.onClose(() => this.#cache.clear());
+    core.erasures.add(() => this.#cache.clear());
   }
 
   async execute(decider: unknown, id: unknown, command: unknown, options: unknown): Promise<Executed> {
@@ -81,12 +88,13 @@ export class CommandHandler {
     this.#core.assertOpen();
     const loaded = await this.#loadBehind(decider, streamName, undefined);
     const cached = this.#cache.get(decider, streamName);
-    if (cached === undefined || cached.version < loaded.version) this.#cache.put(decider, streamName, loaded);
+    if (cached === undefined || cached.version < loaded.version) this.#keep(decider, streamName, loaded);
     return loaded;
   }
 
   #check(given: unknown, id: unknown, command: unknown, options: unknown): Job {
     const decider = knownDecider(this.#core, given);
+    this.#known.add(decider);
     const known = ["metadata", "expectedVersion", "idempotencyKey", "signal"];
     const told = checkOptions(options, known, "options", { outcome: "not-applied" });
     const { expectedVersion, idempotencyKey } = told;
@@ -125,9 +133,10 @@ export class CommandHandler {
 
   async #attempt(job: Job): Promise<Attempt> {
     const { decider, streamName, expectedVersion } = job;
+    const since = this.#core.erasures.count;
     const cached = this.#cache.get(decider, streamName);
     const base = cached ?? (await this.#loadBehind(decider, streamName, job.signal));
-    if (cached === undefined) this.#cache.put(decider, streamName, base);
+    if (cached === undefined) this.#keep(decider, streamName, { ...base, since });
     if (expectedVersion !== undefined && !satisfies(expectedVersion, base.version)) {
       try {
         // Throws the conflict, unless it is the cached state that is behind.
@@ -148,7 +157,7 @@ export class CommandHandler {
       return await this.#refused(job, error, cached?.version);
     }
     try {
-      return await this.#commit(job, base, events);
+      return await this.#commit(job, { ...base, since }, events);
     } catch (error) {
       if (!(error instanceof ConflictError)) throw error;
       await this.#loadInto(job);
@@ -173,14 +182,34 @@ export class CommandHandler {
   }
 
   async #loadInto({ decider, streamName, signal }: Job): Promise<void> {
-    this.#cache.put(decider, streamName, await this.#loadBehind(decider, streamName, signal));
+    this.#keep(decider, streamName, await this.#loadBehind(decider, streamName, signal));
+  }
+
+  /** Not where a subject was forgotten since it was begun: what it was may be in the state. */
+  #keep(decider: AnyDecider, streamName: string, folded: FoldedState & { readonly since: number }): void {
+    if (folded.since !== this.#core.erasures.count) return;
+    this.#cache.put(decider, streamName, { state: folded.state, version: folded.version });
   }
 
   /** Goes on from the cached state, if there is one. */
   async #loadBehind(decider: AnyDecider, streamName: string, signal: AbortSignal | undefined): Promise<LoadedState> {
     const from = this.#cache.get(decider, streamName);
-    const { reader } = this.#core;
-    return await loadState({ reader, snapshots: this.#snapshots, decider, streamName, from, past: false, signal });
+    const { reader, clock } = this.#core;
+    const startedMs = clock.monotonic();
+    const loaded = await loadState({
+      reader,
+      snapshots: this.#snapshots,
+      decider,
+      streamName,
+      from,
+      past: false,
+      signal,
+    });
+    const policy = decider.snapshots;
+    const isSlow = clock.monotonic() - startedMs >= (policy?.afterLoadMs ?? afterLoadMsDefault);
+    if (policy !== undefined && isSlow && loaded.folded >= slowLoadEventsMin)
+      this.#snapshots.writeSoon(decider, policy, streamName, loaded);
+    return loaded;
   }
 
   /** Whether the stream is no longer at the version that was decided on. */
@@ -208,7 +237,7 @@ export class CommandHandler {
 
   async #commit(
     job: Job,
-    base: { state: unknown; version: number; folded?: number },
+    base: { state: unknown; version: number; since: number; folded?: number },
     decidedEvents: readonly object[],
   ): Promise<Executed> {
     const { decider, streamName, idempotencyKey, signal } = job;
@@ -231,15 +260,16 @@ export class CommandHandler {
     });
     if (replayed) return await this.#replayed(job, record);
     const streamVersion = events.length === 0 ? base.version : (record.streams[0]?.streamVersion ?? base.version);
-    this.#cache.put(decider, streamName, { state, version: streamVersion });
-    this.#maybeSnapshot(job, base, { state, version: streamVersion, position: record.position }, events.length);
+    const kept = { state, version: streamVersion, position: record.position, since: base.since };
+    this.#keep(decider, streamName, kept);
+    this.#maybeSnapshot(job, base, kept, events.length);
     return { state, events: recorded, streamName, streamVersion, position: record.position, replayed: false };
   }
 
   #maybeSnapshot(
     { decider, streamName }: Job,
     base: { version: number; folded?: number },
-    kept: { state: unknown; version: number; position: number },
+    kept: StateToKeep,
     eventCount: number,
   ): void {
     const policy = decider.snapshots;

@@ -14,6 +14,9 @@ import { checkName } from "../vocabulary/names.ts";
 /** How long a promise of `decide` may take, unless the decider says otherwise. */
 export const decideTimeoutMsDefault = 10_000;
 
+/** A load that takes so long is slow, unless the policy says otherwise. */
+export const afterLoadMsDefault = 100;
+
 /** The commands of a decider: a schema each, of Valibot or any other Standard Schema library. */
 export type CommandSchemas = Readonly<Record<string, StandardSchemaV1>>;
 
@@ -84,8 +87,13 @@ export type Decide<State, Definitions extends EventDefinitions, Commands extends
 export interface SnapshotPolicy<State> {
   /** An integer from 1; another one makes all earlier snapshots be forgotten. Change it with `evolve` or the state's shape. */
   readonly version: number;
-  /** A snapshot is written behind an `execute` that passes a multiple of so many events. Default: only by `store.snapshot`. */
+  /**
+   * A snapshot is written when a stream passes a multiple of so many events: behind an `execute`, else by the compactor, of
+   * deciders that it knows. Default: only by `store.snapshot`, and after slow loads.
+   */
   readonly everyEvents?: number;
+  /** One is written behind a load that took so many milliseconds and folded 64 events or more. Default: 100. */
+  readonly afterLoadMs?: number;
   /** Checks what is read back; a snapshot that does not satisfy it is ignored. It must not be asynchronous. */
   readonly schema?: StandardSchemaV1<unknown, State>;
 }
@@ -100,6 +108,12 @@ export interface DeciderOptions<State, Definitions extends EventDefinitions, Com
   readonly evolve: Evolve<NoInfer<State>, Definitions>;
   readonly decide: Decide<NoInfer<State>, Definitions, Commands>;
   readonly snapshots?: SnapshotPolicy<NoInfer<State>>;
+  /**
+   * What to make of a stream whose first events are gone while no snapshot covers them. `"refuse"`: it has no state, and
+   * whoever asks is told `stream-truncated`. `"fold"`: the events that are left say all, as where a stream begins anew with a
+   * summary; folding begins with `initialState`. Default: `"refuse"`.
+   */
+  readonly truncated?: "refuse" | "fold";
   /** How long a promise of `decide` may take. Default: 10,000 ms. One that never returns at all cannot be helped. */
   readonly decideTimeoutMs?: number;
 }
@@ -117,10 +131,20 @@ export interface Decider<
   readonly evolve: Evolve<State, Definitions>;
   readonly decide: Decide<State, Definitions, Commands>;
   readonly snapshots: SnapshotPolicy<State> | undefined;
+  readonly truncated: "refuse" | "fold";
   readonly decideTimeoutMs: number;
 }
 
-const optionNames = ["events", "commands", "initialState", "evolve", "decide", "snapshots", "decideTimeoutMs"];
+const optionNames = [
+  "events",
+  "commands",
+  "initialState",
+  "evolve",
+  "decide",
+  "snapshots",
+  "truncated",
+  "decideTimeoutMs",
+];
 const made = new WeakSet<object>();
 /** What is defined under a name, the newest last: commands that were kept say only the name of who decides them. */
 const byName = new Map<string, readonly WeakRef<object>[]>();
@@ -143,11 +167,14 @@ export function defineDecider<State, Definitions extends EventDefinitions, Comma
   if (typeof options.initialState !== "function")
     throw new InvalidArgumentError("initialState", `must be a function, not ${printable(options.initialState)}`);
   checkSnapshots(options.snapshots);
+  const { truncated = "refuse" } = options;
+  if (truncated !== "refuse" && truncated !== "fold")
+    throw new InvalidArgumentError("truncated", `must be "refuse" or "fold", not ${printable(truncated)}`);
   const decideTimeoutMs = checkInteger(options.decideTimeoutMs, "decideTimeoutMs", 1) ?? decideTimeoutMsDefault;
   if (decideTimeoutMs > millisecondsMax)
     throw new InvalidArgumentError("decideTimeoutMs", `must be at most ${millisecondsMax}, not ${decideTimeoutMs}`);
   const { events, commands, initialState, evolve, decide, snapshots } = options;
-  const decider = { name, events, commands, initialState, evolve, decide, snapshots, decideTimeoutMs };
+  const decider = { name, events, commands, initialState, evolve, decide, snapshots, truncated, decideTimeoutMs };
   made.add(decider);
   const others = (byName.get(name) ?? []).filter((known) => known.deref() !== undefined);
   byName.set(name, [...others, new WeakRef(decider)]);
@@ -200,10 +227,11 @@ function checkCommands(commands: unknown): void {
 
 function checkSnapshots(policy: unknown): void {
   if (policy === undefined) return;
-  const given = checkOptions(policy, ["version", "everyEvents", "schema"], "snapshots");
+  const given = checkOptions(policy, ["version", "everyEvents", "afterLoadMs", "schema"], "snapshots");
   if (checkInteger(given.version, "snapshots.version", 1) === undefined)
     throw new InvalidArgumentError("snapshots.version", "is missing");
   checkInteger(given.everyEvents, "snapshots.everyEvents", 1);
+  checkInteger(given.afterLoadMs, "snapshots.afterLoadMs", 0);
   const schema = given.schema as StandardSchemaV1 | undefined;
   if (schema !== undefined && typeof schema?.["~standard"]?.validate !== "function")
     throw new InvalidArgumentError(

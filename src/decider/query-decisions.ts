@@ -4,7 +4,7 @@
  * On a conflict only what is new is read, and it is decided again.
  */
 
-import { ConflictError, InvalidArgumentError } from "../errors.ts";
+import { ConflictError, InvalidArgumentError, StreamTruncatedError } from "../errors.ts";
 import type { CommitRecord } from "../format/records.ts";
 import { checkInteger, checkOptions, checkSignal } from "../log/arguments.ts";
 import type { CoreCommit, CoreCommitResult, StoreCore } from "../log/store-internals.ts";
@@ -144,8 +144,12 @@ async function advance(core: StoreCore, { folding, scope, signal }: Job, known: 
     const reads = scope.streams.map((streamName) =>
       reader.readStream(streamName, { fromVersion: (known.versions.get(streamName) ?? 0) + 1, ...listen }),
     );
-    for (const streamName of scope.streams)
-      versions.set(streamName, (await reader.streamInfo(streamName))?.version ?? 0);
+    for (const streamName of scope.streams) {
+      const { version, truncatedBefore } = (await reader.streamInfo(streamName)) ?? { version: 0, truncatedBefore: 1 };
+      if (truncatedBefore > (versions.get(streamName) ?? 0) + 1)
+        throw new StreamTruncatedError(streamName, truncatedBefore, { outcome: "not-applied" });
+      versions.set(streamName, version);
+    }
     events = inPositionOrder(reads);
   }
   for await (const event of events) state = evolveState(folding, state, event);

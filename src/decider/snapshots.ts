@@ -7,6 +7,7 @@ import { EventStoreError, InvalidArgumentError } from "../errors.ts";
 import { snapshotKey } from "../format/key-families.ts";
 import { encodePayload } from "../format/payload.ts";
 import { decodeSnapshot, encodeSnapshot, type Snapshot } from "../format/snapshot.ts";
+import type { KvOperation } from "../kv/kv.ts";
 import type { StreamInfo } from "../log/event-store.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import { checkBySchema } from "../schema/check-by-schema.ts";
@@ -14,12 +15,21 @@ import type { AnyDecider, SnapshotPolicy } from "./define-decider.ts";
 
 /** The most snapshots that are being written in the background; beyond that they are left for another time. */
 export const backgroundSnapshotsMax = 64;
+/** The most snapshots of lower versions that go when one is written. */
+const olderDroppedMax = 64;
 
 /** A state that can be kept: up to where, and the position of the last event in it. */
 export interface StateToKeep {
   readonly state: unknown;
   readonly version: number;
   readonly position: number;
+  /** How many subjects had been forgotten when its events were read (`StoreCore.erasures`). */
+  readonly since: number;
+}
+
+/** A subject was forgotten since a state was read: it may hold what must not be kept. */
+export class ErasedMeanwhile extends Error {
+  override readonly name = "ErasedMeanwhile";
 }
 
 export class Snapshots {
@@ -31,6 +41,11 @@ export class Snapshots {
     core.onClose(async () => {
       await Promise.all(this.#writing);
     });
+  }
+
+  /** To be taken before a state is read that may be kept. */
+  get erasures(): number {
+    return this.#core.erasures.count;
   }
 
   /** The stream's snapshot, where there is one that fits. `past`: the stream is seen as of a moment, which it may reach beyond. */
@@ -63,23 +78,68 @@ export class Snapshots {
     }
   }
 
-  /** Writes a snapshot and waits for it. Throws `invalid-argument` for a state that cannot be stored, else as `commit`. */
+  /**
+   * Writes a snapshot and waits for it; none where a subject was forgotten meanwhile, which may be in the state. Throws as `rows`,
+   * and as `commit`.
+   */
   async write(
     decider: AnyDecider,
     policy: SnapshotPolicy<unknown>,
     streamName: string,
     kept: StateToKeep,
   ): Promise<void> {
+    const rows = await this.rows(decider, policy, streamName, kept);
+    await this.#core.useFamilies(["snapshots"]);
+    try {
+      await this.#core.submit({ rows, guard: this.guardOf(kept) });
+    } catch (error) {
+      if (!(error instanceof ErasedMeanwhile)) throw error;
+    }
+  }
+
+  /**
+   * Has the commit of a state's rows refused, with `ErasedMeanwhile`, where a subject was forgotten since the state was read. Asked in
+   * commit order: what comes before the forgetting is removed by it, what comes after is refused here.
+   */
+  guardOf({ since }: Pick<StateToKeep, "since">): () => Error | undefined {
+    return () => (this.erasures === since ? undefined : new ErasedMeanwhile());
+  }
+
+  /**
+   * The rows that keep a state: its snapshot, and the end of those of lower versions, which nobody looks at any more. Throws
+   * `invalid-argument` for a state that cannot be stored.
+   */
+  async rows(
+    decider: AnyDecider,
+    policy: SnapshotPolicy<unknown>,
+    streamName: string,
+    kept: StateToKeep,
+  ): Promise<readonly KvOperation[]> {
     const state = encodePayload(kept.state, "state");
     if ("issues" in state) {
       const [issue] = state.issues;
       const problem = `of ${decider.name} cannot be stored: ${issue?.path ?? "state"} ${issue?.message ?? ""}`;
       throw new InvalidArgumentError("state", problem, { outcome: "not-applied" });
     }
-    await this.#core.useFamilies(["snapshots"]);
     const key = snapshotKey(streamName, decider.name, policy.version);
     const about = { streamVersion: kept.version, position: kept.position, takenAtMs: this.#core.clock.now() };
-    await this.#core.submit({ rows: [{ kind: "put", key, value: encodeSnapshot(key, about, state) }] });
+    const older = await this.#older(streamName, decider.name, policy.version);
+    return [...older, { kind: "put", key, value: encodeSnapshot(key, about, state) }];
+  }
+
+  async #older(streamName: string, deciderName: string, version: number): Promise<readonly KvOperation[]> {
+    if (version <= 1) return [];
+    const range = {
+      start: snapshotKey(streamName, deciderName, 0),
+      end: snapshotKey(streamName, deciderName, version),
+    };
+    const cursor = await this.#core.rows.scan(range, "lookup");
+    try {
+      const rows = await cursor.next(olderDroppedMax);
+      return rows.map(({ key }) => ({ kind: "delete", key }));
+    } finally {
+      cursor.close();
+    }
   }
 
   /** The same in the background; what fails is told to `warn` and harms nobody. */

@@ -9,6 +9,7 @@ import { type EventIssue, StorageCorruptError, UnreadableEventError } from "../e
 import type { EventMetadata } from "../vocabulary/event.ts";
 import { ByteReader, ByteWriter } from "./bytes.ts";
 import { type EncodedPayload, encodePayload, type PayloadEncoding, readPayload, writePayload } from "./payload.ts";
+import { readSealedFields, type SealedFields, writeSealedFields } from "./sealed-fields.ts";
 
 const flag = {
   occurredAt: 1,
@@ -17,13 +18,16 @@ const flag = {
   uuid: 8,
   /** The caller chose the id, so a retry may bring it again. */
   idGiven: 16,
-  /** A block that later versions may put here; this version skips it. */
+  /** A block of parts, each a kind and its bytes; a version skips the kinds that it does not know. */
   extension: 32,
-  /** Who does not understand the extension must not read the event. */
+  /** Who does not know all kinds of the extension must not read the event. */
   criticalExtension: 64,
 } as const;
 
 const knownFlags = Object.values(flag).reduce((all, one) => all | one, 0);
+
+/** The kinds of parts that an extension may have. */
+const sealedFieldsKind = 1;
 
 /** How payloads are encoded: the low four bits of the second byte say it of the data, the high ones of the metadata. */
 const encodings: readonly PayloadEncoding[] = ["json", "msgpack"];
@@ -41,6 +45,8 @@ export interface EventToEncode {
   readonly occurredAtMs: number | undefined;
   readonly metadata: EventMetadata;
   readonly data: unknown;
+  /** What of the data is encrypted; `data` has `null` in its places. */
+  readonly sealed?: SealedFields | undefined;
 }
 
 /** An event in storage: where it stands, and its bytes. The decoded rest is read when somebody wants it. */
@@ -64,6 +70,8 @@ export interface EventHeader extends EventSummary {
   readonly schemaVersion: number;
   readonly recordedAtMs: number;
   readonly occurredAtMs: number | undefined;
+  /** Views into the event's bytes; absent where nothing is encrypted. */
+  readonly sealed?: SealedFields;
 }
 
 export interface DecodedEvent extends EventHeader {
@@ -82,7 +90,9 @@ function flagsOf(event: EventToEncode, isUuid: boolean, metadata: EncodedPayload
     (metadata === undefined ? 0 : flag.metadata) |
     (event.tags.length === 0 ? 0 : flag.tags) |
     (isUuid ? flag.uuid : 0) |
-    (event.idGiven ? flag.idGiven : 0)
+    (event.idGiven ? flag.idGiven : 0) |
+    // Whoever took no notice of it would hand out nulls as if they were the data.
+    (event.sealed === undefined ? 0 : flag.extension | flag.criticalExtension)
   );
 }
 
@@ -107,11 +117,41 @@ export function encodeEvent(event: EventToEncode): Buffer | { readonly issues: r
   if (isUuid) writer.raw(Buffer.from(event.id.replaceAll("-", ""), "hex"));
   else writer.text(event.id);
   if (event.occurredAtMs !== undefined) writer.float64(event.occurredAtMs);
+  if (event.sealed !== undefined) writeExtension(writer, event.sealed);
   if (metadata !== undefined) {
     writer.block(typeof metadata.content === "string" ? Buffer.from(metadata.content) : metadata.content);
   }
   writePayload(writer, data);
   return writer.finish();
+}
+
+function writeExtension(writer: ByteWriter, sealed: SealedFields): void {
+  const part = new ByteWriter();
+  writeSealedFields(part, sealed);
+  const extension = new ByteWriter(part.length + 16);
+  extension.varint(sealedFieldsKind);
+  extension.block(part.view());
+  writer.block(extension.view());
+}
+
+function readExtension(reader: ByteReader, flags: number): SealedFields | undefined {
+  if ((flags & flag.extension) === 0) return undefined;
+  let sealed: SealedFields | undefined;
+  const extension = new ByteReader(reader.block());
+  // What earlier versions left here without a meaning is not looked into.
+  if ((flags & flag.criticalExtension) === 0) return undefined;
+  while (extension.remaining > 0) {
+    const kind = extension.varint();
+    const part = extension.block();
+    if (kind !== sealedFieldsKind) throw new StorageCorruptError("An event was stored by a newer version of Strata");
+    sealed = readSealedFields(new ByteReader(part));
+  }
+  return sealed;
+}
+
+/** Whether some of the event's data may be encrypted; costs a look at one byte. */
+export function mayBeSealed(bytes: Buffer): boolean {
+  return ((bytes[0] ?? 0) & flag.criticalExtension) !== 0;
 }
 
 /** Writes the time of recording into encoded bytes: it is known only when the event is numbered. */
@@ -152,7 +192,7 @@ interface Lead {
 function readHeaderFrom(reader: ByteReader): { readonly header: EventHeader; readonly lead: Lead } {
   const flags = reader.byte();
   const lead = { flags, encodings: reader.byte() };
-  if ((flags & ~knownFlags) !== 0 || (flags & flag.criticalExtension) !== 0) {
+  if ((flags & ~knownFlags) !== 0) {
     throw new StorageCorruptError("An event was stored by a newer version of Strata");
   }
   const recordedAtMs = reader.uint48();
@@ -161,9 +201,12 @@ function readHeaderFrom(reader: ByteReader): { readonly header: EventHeader; rea
   const tags = readTags(reader, flags);
   const id = readId(reader, flags);
   const occurredAtMs = (flags & flag.occurredAt) === 0 ? undefined : reader.float64();
-  if ((flags & flag.extension) !== 0) reader.skip(reader.varint());
+  const sealed = readExtension(reader, flags);
   const idGiven = (flags & flag.idGiven) !== 0;
-  return { lead, header: { recordedAtMs, type, schemaVersion, tags, id, idGiven, occurredAtMs } };
+  return {
+    lead,
+    header: { recordedAtMs, type, schemaVersion, tags, id, idGiven, occurredAtMs, ...(sealed && { sealed }) },
+  };
 }
 
 /** Reads everything but metadata and data. */

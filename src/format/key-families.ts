@@ -26,10 +26,15 @@
  * | 76  | process instances| process manager, instance    | its state, and its timers                                    |
  * | 77  | outbox           | process manager, number      | a command or an append that is not carried out yet           |
  * | 78  | processor settings | processor                  | paused, which generation serves, which is being built        |
+ * | 79  | compaction       | name                         | up to where the log is compacted, and what is remembered of it |
+ * | 7a  | retention        | kind; scope, name / time, stream / category | rules, streams with events to drop, how far rules have got |
+ * | 7b  | archives         | stream, last version         | an object of the archive: what is in it, and its checksum    |
+ * | 7c  | erasures         | subject's hash               | a subject that is being forgotten (erasure-record.ts)        |
  * | 7d  | backup           | -                            | what this copy of another store is, and whether it is whole  |
  *
- * Families from 70 on belong to the layers above the log; keys of 71 to 78 are made in processor-keys.ts.
- * Free for later families: 12-1f, 21-2f, 33-3f, 41-4f, 51-5f, 62-6f, 79-7c, 7e-fe.
+ * Families from 70 on belong to the layers above the log; keys of 71 to 78 are made in processor-keys.ts,
+ * those of 7a and 7b in lifecycle-keys.ts.
+ * Free for later families: 12-1f, 21-2f, 33-3f, 41-4f, 51-5f, 62-6f, 7e-fe.
  */
 
 import {
@@ -68,11 +73,26 @@ export const upperTags = {
   processInstances: 0x76,
   outbox: 0x77,
   processorSettings: 0x78,
+  compaction: 0x79,
+  retention: 0x7a,
+  archives: 0x7b,
+  erasures: 0x7c,
   backup: 0x7d,
 } as const;
 
 /** From here on families belong to the layers above the log. */
 export const firstUpperTag = 0x70;
+
+/**
+ * The families of the log whose rows may be rearranged or dropped behind the events: pages, the index, and what is noted of
+ * positions whose events are gone (32).
+ */
+const maintainedTags: readonly number[] = [tags.streamEvents, tags.globalLog, 0x32, tags.index];
+
+/** Whether a row belongs to a family that maintenance may change. */
+export function isMaintained(key: Uint8Array): boolean {
+  return maintainedTags.includes(key[0] ?? 0);
+}
 
 /** The families that every store of this format uses; a new store's header lists them. */
 export const logFamilyNames: readonly string[] = Object.keys(tags);
@@ -96,6 +116,7 @@ export const cacheFamilies: readonly (UpperFamily | LaterFamily)[] = [
   "documents",
   "documentKeys",
   "processorSettings",
+  "compaction",
 ];
 
 /** What an index entry is about. The byte is part of the key. */
@@ -291,6 +312,36 @@ export function snapshotSpan(streamName: string): KeySpan {
 
 /** What a copy of another store says of itself (backup-record.ts). */
 export const backupKey: Buffer = Buffer.of(upperTags.backup);
+
+/** The snapshots of all streams. */
+export const everySnapshot: KeySpan = spanOf(Buffer.of(upperTags.snapshots));
+
+/** Of which stream, decider and version a snapshot is. */
+export function ownerOfSnapshotKey(key: Uint8Array): {
+  readonly streamName: string;
+  readonly deciderName: string;
+  readonly snapshotVersion: number;
+} {
+  const reader = new OrderedReader(key, 1);
+  return { streamName: reader.string(), deciderName: reader.string(), snapshotVersion: reader.integer() };
+}
+
+/** What the compactor remembers under a name. */
+export function compactionKey(name: string): Buffer {
+  return tagged(upperTags.compaction, orderedString(name));
+}
+
+/** A subject that is being forgotten, by its hash. */
+export function erasureKey(subjectHash: string): Buffer {
+  return tagged(upperTags.erasures, orderedString(subjectHash));
+}
+
+export function subjectHashOfErasureKey(key: Uint8Array): string {
+  return new OrderedReader(key, 1).string();
+}
+
+/** All subjects that are being forgotten. */
+export const erasureSpan: KeySpan = spanOf(Buffer.of(upperTags.erasures));
 
 /** Every key of the store; used to tell an empty database from one that is not ours. */
 export const everyKey: { readonly start: Buffer } = { start: Buffer.of(0x00) };

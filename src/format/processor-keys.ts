@@ -11,9 +11,11 @@ export function settingsKey(processor: string): Buffer {
   return tagged(upperTags.processorSettings, orderedString(processor));
 }
 
-/** Whose settings stand under a key; `undefined` for keys of other families. */
-export function processorOfSettingsKey(key: Uint8Array): string | undefined {
-  return key[0] === upperTags.processorSettings ? new OrderedReader(key, 1).string() : undefined;
+/** The settings of all processors. */
+export const settingsSpan: KeySpan = spanOf(Buffer.of(upperTags.processorSettings));
+
+export function nameOfSettingsKey(key: Uint8Array): string {
+  return new OrderedReader(key, 1).string();
 }
 
 export function checkpointKey(processor: string, generation: number): Buffer {

@@ -77,9 +77,15 @@ export function openFolderObjects(directory: string): ObjectAccess {
       throw new StorageUnavailableError(`The folder cannot be used: ${directory}`, told);
     }
   };
-  const exclusively = async <T>(work: () => Promise<T>): Promise<T> => {
-    await mkdir(directory, { recursive: true });
-    return await withFileLock(join(directory, folderLockName), work);
+  // Our own writers take turns here: those who want the lock while it is taken ask for it again and again.
+  let last: Promise<unknown> = Promise.resolve();
+  const exclusively = <T>(work: () => Promise<T>): Promise<T> => {
+    const turn = last.then(async () => {
+      await mkdir(directory, { recursive: true });
+      return await withFileLock(join(directory, folderLockName), work);
+    });
+    last = turn.catch(() => {});
+    return turn;
   };
   const close = async (): Promise<void> => {
     closed = true;

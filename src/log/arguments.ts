@@ -20,6 +20,13 @@ export function checkBackwards(value: unknown): boolean {
   throw new InvalidArgumentError("direction", `must be "forwards" or "backwards", not ${printable(value)}`);
 }
 
+/** Whether a reader is to be told of gaps. */
+export function checkGaps(value: unknown): boolean {
+  if (value === undefined || value === "pass-over") return false;
+  if (value === "report") return true;
+  throw new InvalidArgumentError("gaps", `must be "pass-over" or "report", not ${printable(value)}`);
+}
+
 /** An object whose keys are all known: a misspelt option is an error, not a default. */
 export function checkOptions(
   value: unknown,

@@ -1,17 +1,22 @@
 /**
  * What the layers above the log add to commits: rows of their own, put into the same atomic batch; a guard that the judge
  * asks; and decorators, which add rows to whole groups (inline projections). Rows live in families from 70 on, and must not
- * touch what the log keeps. Commits without events go the same way as all others, and take no position.
+ * touch what the log keeps, but for maintenance, which rearranges the log's pages and says so. Commits without events go the
+ * same way as all others, and take no position.
  */
 
 import { InternalError } from "../errors.ts";
 import type { StoredEvent } from "../format/envelope.ts";
-import { firstUpperTag, storeHeaderKey } from "../format/key-families.ts";
+import type { HeadExtension } from "../format/head-extension.ts";
+import { firstUpperTag, isMaintained, storeHeaderKey } from "../format/key-families.ts";
 import type { KvOperation } from "../kv/kv.ts";
 import type { PreparedCommit } from "./commit.ts";
 
 /** The most rows that one commit may carry besides its events. */
 export const commitRowsMax = 10_000;
+/** The most heads that one commit may change besides those of the streams that it appends to, and what each counts for. */
+export const commitHeadsMax = 1_000;
+const bytesPerHead = 2_048;
 /** A row counts for this many bytes beside its own in the bounds of queue and group: putting it takes as long as that. */
 const bytesPerRow = 1_024;
 /** How many rows are reckoned with where they are computed and nothing is said. */
@@ -36,6 +41,36 @@ export interface GuardView {
   readonly lastPosition: number;
 }
 
+/** The head of a stream as a change of it meets it: behind the commits before it, and behind its own commit's events. */
+export interface HeadView {
+  readonly streamName: string;
+  /** 0 where there is no such stream; then there is nothing to change. */
+  readonly version: number;
+  /** Versions up to this one are in pages, those behind it in the head itself. */
+  readonly pagedTo: number;
+  readonly truncatedBefore: number;
+  readonly extension: HeadExtension;
+}
+
+/** What is to be different in a head; what is left out stays. */
+export interface HeadPatch {
+  /** Versions before it are gone for readers from this commit on. It never goes back. */
+  readonly truncatedBefore?: number;
+  readonly extension?: HeadExtension;
+  /** Takes the events before this version out of the head. */
+  readonly dropTailBefore?: number;
+}
+
+/** A change of a stream's head besides what events make of it. */
+export interface HeadChange {
+  readonly streamName: string;
+  /**
+   * Called by the judge, in commit order, if the commit is accepted so far: what the head becomes, `undefined` where it stays.
+   * Synchronous and without effects of its own; what it throws rejects the commit, as it is. Only for streams that exist.
+   */
+  change(head: HeadView): HeadPatch | undefined;
+}
+
 /** Rows that are known beforehand, or are computed once the commit has its numbers. */
 export type CommitRows = readonly KvOperation[] | ComputedRows;
 
@@ -51,6 +86,16 @@ export interface ComputedRows {
 /** What a commit of the upper layers carries besides its events. */
 export interface CommitExtras {
   readonly rows?: CommitRows;
+  /** At most `commitHeadsMax`, a stream once. A stream that is deleted may be among them. */
+  readonly heads?: readonly HeadChange[];
+  /** The commit is one of the store's own: it may name streams and types that begin with `$`. */
+  readonly system?: boolean;
+  /**
+   * Rows of the log's own families (pages, the index, dropped positions) that are rearranged behind the events: for the life
+   * cycle alone. Pages never change once they are written and appends only add newer ones, so what was read of them before
+   * the commit holds in it as long as one hand at a time does maintenance; what rests on a stream's version is given `checks`.
+   */
+  readonly maintenance?: CommitRows;
   /**
    * Asked in commit order after the commit's conditions have held, and not asked for a retry: what it returns rejects the
    * commit, as it is. Synchronous, and without effects of its own: the group may still fail.
@@ -97,9 +142,13 @@ function isList(rows: CommitRows): rows is readonly KvOperation[] {
   return Array.isArray(rows);
 }
 
-/** What a commit's rows count for in the bounds of queue and group. */
+/** What a commit's rows, maintenance included, count for in the bounds of queue and group. */
 export function extrasBytes(extras: CommitExtras | undefined): number {
-  const rows = extras?.rows;
+  const heads = (extras?.heads?.length ?? 0) * bytesPerHead;
+  return heads + announcedBytes(extras?.rows) + announcedBytes(extras?.maintenance);
+}
+
+function announcedBytes(rows: CommitRows | undefined): number {
   if (rows === undefined) return 0;
   if (isList(rows)) return bytesOf(rows) + rows.length * bytesPerRow;
   return rows.bytesMax + (rows.rowsMax ?? computedRowsDefault) * bytesPerRow;
@@ -113,9 +162,22 @@ export function assertUpperRows(operations: readonly KvOperation[]): void {
   }
 }
 
+/** Throws `internal` where maintenance would touch more than what it is for. */
+function assertMaintainedRows(operations: readonly KvOperation[]): void {
+  if (operations.every(({ key }) => isMaintained(key))) return;
+  throw new InternalError("A row of maintenance is of a family that it must not touch", { outcome: "not-applied" });
+}
+
 /** The rows of a commit, within its bounds. Throws `internal` where its maker broke them, or what that threw. */
 export function rowsOf(extras: CommitExtras | undefined, assigned: AssignedCommit): readonly KvOperation[] {
-  const rows = extras?.rows;
+  const rows = boundedRows(extras?.rows, assigned);
+  assertUpperRows(rows);
+  const maintenance = boundedRows(extras?.maintenance, assigned);
+  assertMaintainedRows(maintenance);
+  return maintenance.length === 0 ? rows : [...maintenance, ...rows];
+}
+
+function boundedRows(rows: CommitRows | undefined, assigned: AssignedCommit): readonly KvOperation[] {
   if (rows === undefined) return [];
   const operations = isList(rows) ? rows : rows.compute(assigned);
   const bytes = bytesOf(operations);
@@ -125,7 +187,6 @@ export function rowsOf(extras: CommitExtras | undefined, assigned: AssignedCommi
     const found = `${operations.length} rows of ${bytes} bytes`;
     throw new InternalError(`A commit has more rows than it said: ${found}`, { outcome: "not-applied" });
   }
-  assertUpperRows(operations);
   return operations;
 }
 

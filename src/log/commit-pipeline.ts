@@ -26,6 +26,7 @@ import type { IndexReader } from "./index-reader.ts";
 import { type Conflict, GroupJudge, type Verdict } from "./judge.ts";
 import type { Linger } from "./linger.ts";
 import type { RecentLog } from "./recent-log.ts";
+import type { RetentionRules } from "./retention-rules.ts";
 import type { StreamHeads } from "./stream-heads.ts";
 import type { StreamNames } from "./stream-names.ts";
 
@@ -45,6 +46,7 @@ export interface CommitPipelineOptions {
   readonly recent: RecentLog;
   readonly index: IndexReader;
   readonly keys: IdempotencyKeys;
+  readonly rules: RetentionRules;
   readonly end: LogEnd;
   readonly linger: Linger;
   readonly timeoutMs: number;
@@ -333,12 +335,13 @@ export class CommitPipeline {
     recordedAtMs: number,
     decorations: readonly GroupDecoration[],
   ): Promise<GroupJudge> {
-    const { heads, keys, recent } = this.#options;
+    const { heads, keys, recent, rules } = this.#options;
     const names = new Set<string>();
     const keysUsed: string[] = [];
     for (const { commit } of group) {
       for (const { streamName } of commit.appends) names.add(streamName);
       for (const { streamName } of commit.checks) names.add(streamName);
+      for (const { streamName } of commit.extras?.heads ?? []) names.add(streamName);
       if (commit.idempotencyKey !== undefined) keysUsed.push(commit.idempotencyKey);
     }
     const olderMatches = await this.#olderMatches(group);
@@ -348,6 +351,7 @@ export class CommitPipeline {
       keys: await keys.find(keysUsed),
       olderMatches,
       recordedAtMs,
+      firstKept: (streamName, version) => rules.firstKept(streamName, version),
       decorations,
     });
   }

@@ -3,12 +3,12 @@
 import { InvalidArgumentError, printable } from "../errors.ts";
 import { currentCause } from "../runtime/causation.ts";
 import type { EventDefinitions, NewEventOf } from "../schema/define-events.ts";
-import type { EventRegistry, PreparedEvent } from "../schema/registry.ts";
+import type { EventRegistry, PreparedEvent, PreparedPersonal } from "../schema/registry.ts";
 import type { EventMetadata, NewEvent } from "../vocabulary/event.ts";
 import { checkExpectedVersion, type ExpectedVersion } from "../vocabulary/expected-version.ts";
 import { type CheckedFilter, checkFilter, type EventFilter, namesOf } from "../vocabulary/filter.ts";
-import { checkName } from "../vocabulary/names.ts";
-import { type CommitExtras, extrasBytes } from "./commit-extras.ts";
+import { checkName, isReserved } from "../vocabulary/names.ts";
+import { type CommitExtras, commitHeadsMax, extrasBytes } from "./commit-extras.ts";
 
 /** The most events, streams and encoded bytes of one commit. */
 export const commitEventsMax = 10_000;
@@ -101,6 +101,8 @@ export interface PreparedCommit {
   /** What it counts for in the bounds of queue and group, rows of the layers above included. */
   readonly bytes: number;
   readonly eventCount: number;
+  /** The personal fields of its events, to be sealed before it is submitted; absent where there are none. */
+  readonly personal?: readonly PreparedPersonal[];
 }
 
 const requestKeys = ["appends", "checks", "failIfMatch", "idempotencyKey", "signal"];
@@ -125,6 +127,16 @@ function checkList(value: unknown, argument: string, lengthMax: number): readonl
   return value;
 }
 
+/** What the store says of itself must not be said by anybody else. */
+function checkNotReserved(name: string, argument: string): void {
+  if (isReserved(name)) refuse(argument, `must not begin with "$", which is kept for the store: ${printable(name)}`);
+}
+
+function checkHeads(heads: CommitExtras["heads"]): void {
+  if (heads !== undefined && heads.length > commitHeadsMax)
+    refuse("heads", `must have at most ${commitHeadsMax} items, not ${heads.length}`);
+}
+
 function inheritedMetadata(): EventMetadata {
   const cause = currentCause();
   return cause === undefined ? {} : { ...cause };
@@ -147,6 +159,7 @@ function prepareAppend(
   argument: string,
   registry: EventRegistry,
   inherited: EventMetadata,
+  system: boolean,
 ): PreparedAppend {
   const append = checkObject(value, argument === "" ? "append" : argument.slice(0, -1), [
     "streamName",
@@ -154,12 +167,15 @@ function prepareAppend(
     "expectedVersion",
   ]);
   const streamName = checkName(append.streamName, `${argument}streamName`);
+  if (!system) checkNotReserved(streamName, `${argument}streamName`);
   const expectedVersion = checkExpectedVersion(append.expectedVersion, `${argument}expectedVersion`);
   const events = checkList(append.events, `${argument}events`, commitEventsMax);
   if (events.length === 0) refuse(`${argument}events`, "must have at least one event");
   const prepared = events.map((event, index) =>
     registry.prepare(streamName, event as NewEvent, `${argument}events[${index}]`, inherited),
   );
+  if (!system)
+    for (const [index, { type }] of prepared.entries()) checkNotReserved(type, `${argument}events[${index}].type`);
   return { streamName, expectedVersion, events: prepared };
 }
 
@@ -176,6 +192,11 @@ function checkNoRepeats(appends: readonly PreparedAppend[]): void {
   }
 }
 
+function personalOf(events: readonly PreparedEvent[]): Pick<PreparedCommit, "personal"> {
+  const personal = events.flatMap((event) => event.personal ?? []);
+  return personal.length === 0 ? {} : { personal };
+}
+
 /**
  * Checks, validates and encodes a commit. Throws `invalid-argument` or `invalid-event`; then nothing was written.
  * `single`: it came from `append`, so that errors name the arguments of that. `extras`: it came from a layer above the log.
@@ -189,10 +210,11 @@ export function prepareCommit(
   const given = checkObject(request, "commit", requestKeys);
   const inherited = inheritedMetadata();
   const appends = checkList(given.appends, "appends", commitStreamsMax).map((append, index) =>
-    prepareAppend(append, single ? "" : `appends[${index}].`, registry, inherited),
+    prepareAppend(append, single ? "" : `appends[${index}].`, registry, inherited, extras?.system === true),
   );
   if (appends.length === 0 && extras === undefined) refuse("appends", "must have at least one stream");
   checkNoRepeats(appends);
+  checkHeads(extras?.heads);
   const checks = checkList(given.checks ?? [], "checks", commitStreamsMax).map((value, index): StreamCheck => {
     const check = checkObject(value, `checks[${index}]`, ["streamName", "expectedVersion"]);
     return {
@@ -229,5 +251,6 @@ export function prepareCommit(
     extras,
     bytes,
     eventCount: events.length,
+    ...personalOf(events),
   };
 }

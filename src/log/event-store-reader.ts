@@ -4,8 +4,9 @@ import type { EventStoreError } from "../errors.ts";
 import type { KvReaderStats } from "../kv/kv.ts";
 import type { EventDefinitions, EventTypeOf, RecordedEventOf } from "../schema/define-events.ts";
 import type { EventFilter } from "../vocabulary/filter.ts";
+import type { RetentionInfo } from "../vocabulary/retention.ts";
 import type { ProvenLog } from "../vocabulary/verification.ts";
-import type { EventReader, SubscribeOptions } from "./event-store.ts";
+import type { EventReader, LogGap, SubscribeOptions, SubscribeWithGapsOptions } from "./event-store.ts";
 
 /** How long to wait for a position. */
 export interface WaitOptions {
@@ -43,6 +44,9 @@ export interface EventStoreReader<Definitions extends EventDefinitions = never>
     ProvenLog,
     AsyncDisposable {
   /** As `EventStore.subscribe`; new events come as this reader sees them. Throws as `readStream`. */
+  subscribe(
+    options: SubscribeWithGapsOptions<EventTypeOf<Definitions>>,
+  ): AsyncIterableIterator<RecordedEventOf<Definitions> | LogGap>;
   subscribe(options: SubscribeOptions<EventTypeOf<Definitions>>): AsyncIterableIterator<RecordedEventOf<Definitions>>;
   /** As `EventStore.on`, for events that this reader sees from now on. */
   on(
@@ -51,6 +55,8 @@ export interface EventStoreReader<Definitions extends EventDefinitions = never>
   ): () => void;
   /** The same reads, frozen at a position or at a time of recording. */
   asOf(when: Date | number): EventReader<Definitions>;
+  /** The rules of retention that are stored now; see `EventStore.setRetention`. */
+  retentions(): Promise<readonly RetentionInfo[]>;
   /**
    * Resolves when this reader sees the event at that position, as an append has answered it: reads your own writes.
    * Throws `storage-unavailable` after the time-out, `store-closed`, `invalid-argument`, or the signal's reason.

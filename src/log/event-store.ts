@@ -38,7 +38,34 @@ export interface ReadAllOptions<Type extends string = string> {
   /** The most events that match. Default: all there are when the read begins. */
   readonly limit?: number;
   readonly filter?: EventFilter<Type>;
+  /** What to make of positions whose events were dropped. Default: they are passed over. */
+  readonly gaps?: "pass-over";
   readonly signal?: AbortSignal;
+}
+
+/**
+ * The same, and to be told of gaps: where events were dropped comes a `LogGap` in their place, whatever the filter, because
+ * nobody knows any more whether they would have matched. `limit` counts events alone. With a filter it costs a look-up between
+ * any two events.
+ */
+export interface ReadAllWithGapsOptions<Type extends string = string> extends Omit<ReadAllOptions<Type>, "gaps"> {
+  readonly gaps: "report";
+}
+
+/** Why events are gone from the log: too old or too many for a retention, truncated or deleted, or only in the archive. */
+export type GapReason = "expired" | "excess" | "truncated" | "deleted" | "archived";
+
+/** Positions of the log, both included, whose events were dropped for one reason. */
+export interface LogGap {
+  readonly gap: true;
+  readonly fromPosition: number;
+  readonly toPosition: number;
+  readonly reason: GapReason;
+}
+
+/** Whether what a reader was handed is a gap, and no event. */
+export function isLogGap(item: object): item is LogGap {
+  return "gap" in item && item.gap === true;
 }
 
 /** What is known of a stream without reading its events. */
@@ -54,6 +81,16 @@ export interface StreamInfo {
   readonly lastRecordedAt: Date;
   /** Versions before this one are gone; 1 where none is. */
   readonly truncatedBefore: number;
+  /** Versions before this one are in the archive, as far as they are not gone; absent where none is. */
+  readonly archivedBefore?: number;
+  /** Present where it is deleted: then it cannot be read, and nothing is appended to it. */
+  readonly deleted?: StreamDeletion;
+}
+
+/** When a stream was deleted, and until when that can be taken back; without `undeletableUntil` its events are dropped. */
+export interface StreamDeletion {
+  readonly at: Date;
+  readonly undeletableUntil?: Date;
 }
 
 /** Which streams to list; all parts given must hold. */
@@ -65,19 +102,29 @@ export interface ListStreamsOptions {
   /** Only streams whose names sort after this one (by their UTF-8 bytes), for paging. */
   readonly after?: string;
   readonly limit?: number;
+  /** Deleted ones as well. Default: `false`. */
+  readonly deleted?: boolean;
 }
 
 /** What can be read of a store, now or as of then. Reads see durable events only. */
 export interface EventReader<Definitions extends EventDefinitions = never> {
   /**
-   * The events of one stream, in order; none where there is no such stream.
-   * Throws `invalid-argument`, `unreadable-event`, `storage-unavailable`, `storage-corrupt`, `store-closed`, `writer-fenced`.
+   * The events of one stream, in order; none where there is no such stream. What is truncated is gone, in views of the past,
+   * too; what is archived is read from there, an object of up to 8 MiB at a time.
+   * Throws `stream-deleted`, `invalid-argument`, `unreadable-event`, `storage-unavailable`, `storage-corrupt`, `store-closed`, `writer-fenced`.
    */
   readStream<StreamName extends string>(
     streamName: StreamName,
     options?: ReadStreamOptions,
   ): AsyncIterableIterator<RecordedEventOf<Definitions, CategoryOf<StreamName>>>;
-  /** The events of all streams, in the order of their positions. A filter is answered from the index. Throws as `readStream`. */
+  /**
+   * The events of all streams, in the order of their positions. A filter is answered from the index. Positions of events that
+   * retention, truncation, deletion or archiving has dropped are passed over, or told of with `gaps: "report"`; a hole that
+   * nobody made is `storage-corrupt`. Throws as `readStream`.
+   */
+  readAll(
+    options: ReadAllWithGapsOptions<EventTypeOf<Definitions>>,
+  ): AsyncIterableIterator<RecordedEventOf<Definitions> | LogGap>;
   readAll(options?: ReadAllOptions<EventTypeOf<Definitions>>): AsyncIterableIterator<RecordedEventOf<Definitions>>;
   /** What is known of a stream, or `undefined` where it has no events. */
   streamInfo(streamName: string): Promise<StreamInfo | undefined>;
@@ -94,8 +141,15 @@ export type SubscribeFrom = "start" | "end" | { readonly position: number } | { 
 export interface SubscribeOptions<Type extends string = string> {
   readonly from: SubscribeFrom;
   readonly filter?: EventFilter<Type>;
+  /** As for `readAll`. */
+  readonly gaps?: "pass-over";
   /** Ends the subscription quietly. */
   readonly signal?: AbortSignal;
+}
+
+/** The same, and to be told of gaps, as `readAll` tells of them. */
+export interface SubscribeWithGapsOptions<Type extends string = string> extends Omit<SubscribeOptions<Type>, "gaps"> {
+  readonly gaps: "report";
 }
 
 /** `open`: all is well. `stalled`: a commit waits longer than callers do. `fenced`, `failed`: open the store again. */
@@ -158,6 +212,9 @@ export interface EventLog<Definitions extends EventDefinitions = never>
    * All events from a place on, and then each new one once it is durable, without a seam, until the signal is aborted, the
    * loop is left or the store is closed. A slow consumer holds up nobody: it is fed from the log. Throws as `readStream`.
    */
+  subscribe(
+    options: SubscribeWithGapsOptions<EventTypeOf<Definitions>>,
+  ): AsyncIterableIterator<RecordedEventOf<Definitions> | LogGap>;
   subscribe(options: SubscribeOptions<EventTypeOf<Definitions>>): AsyncIterableIterator<RecordedEventOf<Definitions>>;
   /**
    * Calls `handler` for each new durable event that matches, in order, from now on; the answer stops it. What the handler

@@ -123,6 +123,7 @@ async function findConflicting(
         base + 1,
         Math.min(conflict.actualVersion, base + conflictingEventsMax),
       );
+      await registry.fetchKeys(stored);
       for (const event of stored) found.push(...registry.read(event));
     }
   } catch (error) {

@@ -43,17 +43,17 @@ function streamRows(streamName: string, stream: StagedStream): { head: StreamHea
   const { base, appended } = stream;
   const first = appended[0];
   const last = appended.at(-1);
-  const newest = [...(base?.tail ?? []), ...appended];
+  const newest = [...(base?.tail ?? []), ...appended].filter(({ version }) => version >= stream.dropTailBefore);
   const stays = fitsTail(newest);
   const head: StreamHead = {
     streamName,
     version: stream.version,
     firstPosition: base?.firstPosition ?? first?.position ?? 0,
     createdAtMs: base?.createdAtMs ?? (first === undefined ? 0 : recordedAtMsOf(first.bytes)),
-    lastPosition: last?.position ?? 0,
-    lastRecordedAtMs: last === undefined ? 0 : recordedAtMsOf(last.bytes),
-    truncatedBefore: base?.truncatedBefore ?? 0,
-    extension: base?.extension ?? new Uint8Array(0),
+    lastPosition: last?.position ?? base?.lastPosition ?? 0,
+    lastRecordedAtMs: last === undefined ? (base?.lastRecordedAtMs ?? 0) : recordedAtMsOf(last.bytes),
+    truncatedBefore: stream.truncatedBefore,
+    extension: stream.extension,
     tail: stays ? newest : [],
   };
   const pages = stays ? [] : splitIntoPages(newest);
@@ -135,7 +135,7 @@ export interface GroupRows {
 
 /** Whether what a judge has accepted changes anything in storage. */
 export function hasRows(judge: GroupJudge, decorated: readonly KvOperation[]): boolean {
-  return judge.events.length > 0 || judge.rows.length > 0 || judge.keys.size > 0 || decorated.length > 0;
+  return judge.staged.size > 0 || judge.rows.length > 0 || judge.keys.size > 0 || decorated.length > 0;
 }
 
 /**

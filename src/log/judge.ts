@@ -5,13 +5,23 @@
 
 import { InternalError, InvalidArgumentError, printable } from "../errors.ts";
 import { type StoredEvent, stampRecordedAt } from "../format/envelope.ts";
+import { decodeHeadExtension, encodeHeadExtension, noExtension } from "../format/head-extension.ts";
 import type { CommitRecord } from "../format/records.ts";
 import type { StreamHead } from "../format/stream-head.ts";
 import type { KvOperation } from "../kv/kv.ts";
 import { type ExpectedVersion, satisfies } from "../vocabulary/expected-version.ts";
 import type { PreparedCommit } from "./commit.ts";
-import { type AssignedCommit, asRejection, type GroupDecoration, rowsOf } from "./commit-extras.ts";
+import {
+  type AssignedCommit,
+  asRejection,
+  type GroupDecoration,
+  type HeadPatch,
+  type HeadView,
+  rowsOf,
+} from "./commit-extras.ts";
+import { deletedError } from "./deleted-streams.ts";
 import { idKey, type RecentEvent, type RecentLog, toRecent } from "./recent-log.ts";
+import { KeyDestroyedError } from "./sealed-commits.ts";
 import { TermIndex } from "./term-index.ts";
 
 /** A stream that the group writes. */
@@ -19,6 +29,10 @@ export interface StagedStream {
   readonly base: StreamHead | undefined;
   version: number;
   readonly appended: StoredEvent[];
+  truncatedBefore: number;
+  extension: Uint8Array;
+  /** Events before this version leave the head. */
+  dropTailBefore: number;
 }
 
 /**
@@ -35,6 +49,9 @@ export type Conflict =
     }
   | { readonly kind: "match"; readonly position: number; readonly judgedAt: number };
 
+/** What the heads that a commit changes become, by stream. */
+type HeadPatches = Map<string, HeadPatch>;
+
 export type Verdict =
   | { readonly kind: "accepted"; readonly record: CommitRecord }
   | { readonly kind: "replayed"; readonly record: CommitRecord }
@@ -50,6 +67,8 @@ export interface JudgedState {
   /** For conditions by query that reach behind `recent`: the first match there, if any. */
   readonly olderMatches: ReadonlyMap<PreparedCommit, number>;
   readonly recordedAtMs: number;
+  /** The first version that retention keeps, by count, of a stream with so many events. */
+  readonly firstKept: (streamName: string, version: number) => number;
   /** What adds rows to the whole group. */
   readonly decorations: readonly GroupDecoration[];
 }
@@ -78,23 +97,35 @@ export class GroupJudge {
     if (known !== undefined) return sameStreams(commit, known);
     const repeated = this.#repeatsRecent(commit);
     if (repeated !== undefined) return repeated;
+    const deleted = this.#deletedOf(commit);
+    if (deleted !== undefined) return { kind: "refused", error: deleted };
     const conflict = this.#conflictOf(commit);
     if (conflict !== undefined) return { kind: "conflict", conflict };
+    if (commit.personal?.some(({ key }) => key?.isUsable !== true))
+      return { kind: "refused", error: new KeyDestroyedError() };
     const assigned = this.#assign(commit);
-    const rejection = this.#rejectionOf(commit, assigned);
+    const patches: HeadPatches = new Map();
+    const rejection = this.#rejectionOf(commit, assigned, patches);
     if (rejection !== undefined) return { kind: "refused", error: rejection };
-    const record = this.#accept(commit, assigned);
+    const record = this.#accept(commit, assigned, patches);
     if (key !== undefined) this.keys.set(key, record);
     return { kind: "accepted", record };
   }
 
   /** What the layers above say to a commit whose conditions hold; if nothing, its rows are among the group's now. */
-  #rejectionOf(commit: PreparedCommit, assigned: AssignedCommit): Error | undefined {
+  #rejectionOf(commit: PreparedCommit, assigned: AssignedCommit, patches: HeadPatches): Error | undefined {
     const accepted: (() => void)[] = [];
     try {
       const lastPosition = this.#lastPosition + this.events.length;
       const refused = commit.extras?.guard?.({ lastPosition, versionOf: (name) => this.#versionOf(name) });
       if (refused !== undefined) return refused;
+      for (const { streamName, change } of commit.extras?.heads ?? []) {
+        const view = this.#headView(streamName, assigned);
+        const patch = change(view);
+        if (patch === undefined) continue;
+        if (view.version === 0) throw new InternalError("A commit changes the head of a stream without events");
+        patches.set(streamName, patch);
+      }
       const rows = rowsOf(commit.extras, assigned);
       for (const decoration of this.#state.decorations) {
         const undo = decoration.accept(assigned);
@@ -106,6 +137,36 @@ export class GroupJudge {
       for (const undo of accepted.reverse()) undo();
       return asRejection(error);
     }
+  }
+
+  /** Nothing is appended to a deleted stream, and nothing rests on it but its maintenance. */
+  #deletedOf(commit: PreparedCommit): Error | undefined {
+    if (commit.extras?.maintenance !== undefined) return undefined;
+    for (const touched of [commit.appends, commit.checks]) {
+      for (const { streamName } of touched) {
+        const deleted = deletedError(streamName, this.#extensionOf(streamName), { outcome: "not-applied" });
+        if (deleted !== undefined) return deleted;
+      }
+    }
+    return undefined;
+  }
+
+  #extensionOf(streamName: string): Uint8Array {
+    return (this.staged.get(streamName) ?? this.#state.heads.get(streamName))?.extension ?? noExtension;
+  }
+
+  #headView(streamName: string, { streams }: AssignedCommit): HeadView {
+    const base = this.#state.heads.get(streamName);
+    const staged = this.staged.get(streamName);
+    const appended = streams.find((stream) => stream.streamName === streamName)?.streamVersion;
+    const version = appended ?? this.#versionOf(streamName);
+    return {
+      streamName,
+      version,
+      pagedTo: base === undefined ? 0 : base.version - base.tail.length,
+      truncatedBefore: (staged ?? base)?.truncatedBefore ?? 0,
+      extension: decodeHeadExtension(this.#extensionOf(streamName)),
+    };
   }
 
   #versionOf(streamName: string): number {
@@ -175,7 +236,8 @@ export class GroupJudge {
     return { streams, events: stored, position, recordedAtMs };
   }
 
-  #accept(commit: PreparedCommit, { events, streams, position, recordedAtMs }: AssignedCommit): CommitRecord {
+  #accept(commit: PreparedCommit, assigned: AssignedCommit, patches: HeadPatches): CommitRecord {
+    const { events, streams, position, recordedAtMs } = assigned;
     let index = 0;
     for (const append of commit.appends) {
       const stream = this.#stage(append.streamName);
@@ -191,7 +253,9 @@ export class GroupJudge {
         this.#terms.add(stored.position, recent);
         if (event.idGiven) this.#givenIds.set(idKey(stored.streamName, event.id), recent);
       }
+      dropExcess(stream, this.#state.firstKept(append.streamName, stream.version));
     }
+    for (const [streamName, patch] of patches) patchHead(this.#stage(streamName), patch);
     const about = commit.appends.length > 0 ? streams : this.#checked(commit);
     return { position, recordedAtMs, streams: about, eventCount: events.length };
   }
@@ -205,11 +269,32 @@ export class GroupJudge {
     let stream = this.staged.get(streamName);
     if (stream === undefined) {
       const base = this.#state.heads.get(streamName);
-      stream = { base, version: base?.version ?? 0, appended: [] };
+      stream = {
+        base,
+        version: base?.version ?? 0,
+        appended: [],
+        truncatedBefore: base?.truncatedBefore ?? 0,
+        extension: base?.extension ?? noExtension,
+        dropTailBefore: 0,
+      };
       this.staged.set(streamName, stream);
     }
     return stream;
   }
+}
+
+function patchHead(stream: StagedStream, { truncatedBefore, extension, dropTailBefore }: HeadPatch): void {
+  stream.truncatedBefore = Math.max(stream.truncatedBefore, truncatedBefore ?? 0);
+  stream.dropTailBefore = Math.max(stream.dropTailBefore, dropTailBefore ?? 0);
+  if (extension !== undefined) stream.extension = encodeHeadExtension(extension);
+}
+
+/** What retention by count takes from readers goes with the append that is one too many. */
+function dropExcess(stream: StagedStream, firstKept: number): void {
+  if (firstKept <= Math.max(1, stream.truncatedBefore)) return;
+  stream.truncatedBefore = firstKept;
+  const extension = decodeHeadExtension(stream.extension);
+  if (extension.reason !== "excess") stream.extension = encodeHeadExtension({ ...extension, reason: "excess" });
 }
 
 function refusal(argument: string, problem: string): Verdict {

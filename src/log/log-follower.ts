@@ -64,6 +64,10 @@ export class LogFollower {
   }
 
   /** The end of the log as far as it has been followed. */
+  get storeId(): string {
+    return this.#storeId;
+  }
+
   get end(): LogEnd {
     return this.#end;
   }

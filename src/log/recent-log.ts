@@ -130,6 +130,11 @@ export class RecentLog {
     this.#firstWithBytes = other.#firstWithBytes;
   }
 
+  /** Forgets what was decoded, though not the events. */
+  dropDecoded(): void {
+    for (const { events } of this.#segments) for (const event of events) event.recorded = undefined;
+  }
+
   /** The event at a position; `undefined` where it is not here, or was dropped. */
   find(position: number): RecentEvent | undefined {
     const events = this.#segmentOf(position)?.events;

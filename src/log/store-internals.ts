@@ -1,12 +1,14 @@
 /**
  * What an open store offers to the layers above the log (deciders, processors, the life cycle): commits with rows of their
  * own, reads of rows, the log itself. Built once, where the store is opened. It is no part of the public face: who holds it
- * can write rows, though never those of the log.
+ * can write rows, those of the log only as maintenance.
  */
 
+import type { StoredEvent } from "../format/envelope.ts";
 import type { LaterFamily, UpperFamily } from "../format/key-families.ts";
 import type { CommitRecord } from "../format/records.ts";
 import type { KvReader } from "../kv/kv.ts";
+import type { ObjectAccess } from "../kv/objects.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { IdSource } from "../runtime/ids.ts";
 import type { Random } from "../runtime/random.ts";
@@ -16,7 +18,9 @@ import type { RecordedEvent } from "../vocabulary/event.ts";
 import type { CheckedFilter } from "../vocabulary/filter.ts";
 import type { CommitRequest } from "./commit.ts";
 import type { CommitExtras, GroupDecorator } from "./commit-extras.ts";
+import type { Erasures } from "./erasures.ts";
 import type { EventReader } from "./event-store.ts";
+import type { RetentionRules } from "./retention-rules.ts";
 
 /** A commit with what the layers above may add. `appends` may be left out: such a commit takes no position. */
 export interface CoreCommit<Definitions extends EventDefinitions = never>
@@ -39,13 +43,21 @@ export interface StoreCore {
    * them it rejects with what the guard returned, or what the rows' `compute` threw.
    */
   submit(commit: CoreCommit): Promise<CoreCommitResult>;
-  /** The rows of the layers above, as they are durable. */
+  /** Rows as they are durable. */
   readonly rows: KvReader;
   /**
-   * Notes in the store's header that it holds rows of these families of the layers above, or later ones of the log, so that a version that does not know them keeps its
+   * Runs what reads pages and rewrites them by `maintenance`, after all that was asked for before: one at a time, so that what
+   * it has read holds until it has committed. It must not ask for a turn itself.
+   */
+  inMaintenance<T>(work: () => Promise<T>): Promise<T>;
+  /**
+   * Notes in the store's header that it holds rows of these families of the layers above, or later ones of the log, so that a
+   * version that does not know them keeps its
    * hands off. To be awaited before the first row; costs one commit, the first time ever.
    */
   useFamilies(families: readonly (UpperFamily | LaterFamily)[]): Promise<void>;
+  /** Whether the header says that there are rows of the family. */
+  usesFamily(family: UpperFamily | LaterFamily): boolean;
   /** The first result under an idempotency key, if it is remembered. */
   findByKey(idempotencyKey: string): Promise<CommitRecord | undefined>;
   /** Adds rows to every group from now on. To be called while the store opens. */
@@ -71,6 +83,20 @@ export interface StoreCore {
   grown(position: number, signal?: AbortSignal): Promise<void>;
   /** The position of the last durable event. */
   lastPosition(): number;
+  /** The last position before the first event that was recorded later; the last of all where none was. */
+  positionAt(timeMs: number): Promise<number>;
+  /** Events as they are stored, from position `from` to `to`, that match by the names they were stored with. */
+  storedEvents(from: number, to: number, filter: CheckedFilter): AsyncIterable<readonly StoredEvent[]>;
+  /** Those of one stream, as far as it has them. Throws `stream-deleted`. */
+  storedStream(streamName: string, from: number, to: number): AsyncIterable<readonly StoredEvent[]>;
+  /** Lets go of events in memory that are dropped from the log, and tells those who keep some of their own. */
+  forget(positions: readonly number[]): void;
+  /** Calls `hook` with the positions whose events are dropped, once that is durable. */
+  onForget(hook: (positions: ReadonlySet<number>) => void): void;
+  /** The rules of retention as they hold. */
+  readonly rules: RetentionRules;
+  /** The objects beside the store. */
+  objects(): Promise<ObjectAccess>;
   /** Throws where the store is closed, fenced or has failed. */
   assertOpen(): void;
   readonly registry: EventRegistry;
@@ -81,6 +107,8 @@ export interface StoreCore {
   readonly timeoutMs: number;
   /** Tells of what went wrong where there is no caller to throw at. */
   warn(error: unknown): void;
+  /** What was decoded before a subject was forgotten. */
+  readonly erasures: Erasures;
   /** Runs when the store closes, while commits are still taken; the last added runs first. What it throws is told to `warn`. */
   onClose(hook: () => Promise<void> | void): void;
 }

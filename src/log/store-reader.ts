@@ -1,7 +1,8 @@
 /** The reads of a store, up to a limit: what is durable when the read begins, or the moment that a view is frozen at. */
 
-import { InvalidArgumentError } from "../errors.ts";
+import { InvalidArgumentError, printable } from "../errors.ts";
 import { recordedAtMsOf, type StoredEvent } from "../format/envelope.ts";
+import { decodeHeadExtension, type Tombstone } from "../format/head-extension.ts";
 import { streamHeadKey, streamHeadSpan, streamNameOfHeadKey } from "../format/key-families.ts";
 import type { LogEnd } from "../format/records.ts";
 import { decodeStreamHead, type StreamHead } from "../format/stream-head.ts";
@@ -11,13 +12,17 @@ import type { EventRegistry } from "../schema/registry.ts";
 import type { RecordedEvent } from "../vocabulary/event.ts";
 import { type CheckedFilter, checkFilter } from "../vocabulary/filter.ts";
 import { categoryOf, checkName } from "../vocabulary/names.ts";
-import { checkBackwards, checkInteger, checkOptions, checkSignal } from "./arguments.ts";
-import type { EventReader, StreamInfo } from "./event-store.ts";
+import type { ArchiveReader } from "./archive-reader.ts";
+import { checkBackwards, checkGaps, checkInteger, checkOptions, checkSignal } from "./arguments.ts";
+import { deletedError } from "./deleted-streams.ts";
+import { DroppedEvents } from "./dropped-events.ts";
+import type { EventReader, LogGap, StreamDeletion, StreamInfo } from "./event-store.ts";
+import { type ReadRange, withGaps } from "./gaps.ts";
 import { IndexReader } from "./index-reader.ts";
 import { LogReader } from "./log-reader.ts";
 import type { RecentLog } from "./recent-log.ts";
 import type { StreamHeads } from "./stream-heads.ts";
-import { StreamReader } from "./stream-reader.ts";
+import { keptFrom, StreamReader } from "./stream-reader.ts";
 import type { Postings } from "./term-index.ts";
 
 const rowsAtOnce = 64;
@@ -29,6 +34,10 @@ export interface StoreReaderOptions {
   readonly recent: RecentLog;
   /** The end of the log as it is durable now. */
   readonly end: () => LogEnd;
+  /** What was archived. */
+  readonly archive: ArchiveReader;
+  /** The first version that a rule of retention lets readers see of a stream with so many; 1 for all. */
+  readonly firstKept?: (streamName: string, version: number) => number;
   /** Throws where the store is closed or has stopped: what is in memory could still be read, and would be stale. */
   readonly assertReadable: () => void;
 }
@@ -37,6 +46,8 @@ type StoredLists = AsyncIterable<readonly StoredEvent[]>;
 
 export class StoreReader {
   readonly index: IndexReader;
+  /** What was dropped of the log. */
+  readonly dropped: DroppedEvents;
   readonly #log: LogReader;
   readonly #streams: StreamReader;
   readonly #options: StoreReaderOptions;
@@ -44,8 +55,9 @@ export class StoreReader {
   constructor(options: StoreReaderOptions) {
     this.#options = options;
     this.index = new IndexReader(options.kv);
+    this.dropped = new DroppedEvents(options.kv);
     this.#log = new LogReader(options.kv);
-    this.#streams = new StreamReader(options.kv);
+    this.#streams = new StreamReader(options.kv, options.archive);
   }
 
   /** The reads as they are seen up to a position, which is asked for once a read. */
@@ -74,11 +86,25 @@ export class StoreReader {
     yield* this.#recorded(this.#stored(from, to, filter, false, undefined), filter, undefined, signal);
   }
 
-  /** The events of one stream from version `from` to `to`, which it must have. */
+  /** As stored, those from `from` to `to` that match the names in `filter`; a dropped one is passed over. */
+  stored(from: number, to: number, filter: CheckedFilter): AsyncIterable<readonly StoredEvent[]> {
+    return this.#stored(from, to, filter, false, undefined);
+  }
+
+  /** As stored, those of one stream from version `from` to `to`, as far as it has them. Throws `stream-deleted`. */
+  async *storedStream(streamName: string, from: number, to: number): AsyncGenerator<readonly StoredEvent[]> {
+    const head = await this.#head(streamName);
+    if (head === undefined) return;
+    const deleted = deletedError(streamName, head.extension);
+    if (deleted !== undefined) throw deleted;
+    yield* this.#streams.forwards(head, from, Math.min(to, head.version));
+  }
+
+  /** The events of one stream from version `from` to `to`, as far as it has them. */
   async streamRange(streamName: string, from: number, to: number): Promise<readonly StoredEvent[]> {
-    const head = await this.#options.heads.get(streamName);
+    const head = await this.#head(streamName);
     const events: StoredEvent[] = [];
-    if (head === undefined) return events;
+    if (head === undefined || deletedError(streamName, head.extension) !== undefined) return events;
     for await (const list of this.#streams.forwards(head, from, Math.min(to, head.version))) events.push(...list);
     return events;
   }
@@ -92,8 +118,10 @@ export class StoreReader {
     const signal = checkSignal(given.signal);
     const lists = async function* (this: StoreReader): StoredLists {
       const position = await limit();
-      const head = await this.#options.heads.get(streamName);
+      const head = await this.#head(streamName);
       if (head === undefined) return;
+      const deleted = deletedError(streamName, head.extension);
+      if (deleted !== undefined) throw deleted;
       const version = await this.#streams.versionAt(head, position);
       if (backwards) {
         yield* this.#streams.backwards(head, 1, Math.min(fromVersion ?? version, version), count);
@@ -104,19 +132,32 @@ export class StoreReader {
     return this.#recorded(lists, undefined, count, signal);
   }
 
+  /** Typed as events alone; where gaps are asked for they are among them. */
   #readAll(options: unknown, limit: () => Promise<number>): AsyncGenerator<RecordedEvent> {
-    const given = checkOptions(options, ["fromPosition", "direction", "limit", "filter", "signal"]);
+    const given = checkOptions(options, ["fromPosition", "direction", "limit", "filter", "gaps", "signal"]);
     const fromPosition = checkInteger(given.fromPosition, "fromPosition", 1);
     const backwards = checkBackwards(given.direction);
     const count = checkInteger(given.limit, "limit", 1);
     const filter = checkFilter(given.filter);
+    const gaps = checkGaps(given.gaps);
     const signal = checkSignal(given.signal);
-    const lists = async function* (this: StoreReader): StoredLists {
-      const last = await limit();
-      if (backwards) yield* this.#stored(1, Math.min(fromPosition ?? last, last), filter, true, count);
-      else yield* this.#stored(fromPosition ?? 1, last, filter, false, count);
-    }.call(this);
-    return this.#recorded(lists, filter, count, signal);
+    const rangeTo = (last: number): ReadRange => {
+      if (backwards) return { from: 1, to: Math.min(fromPosition ?? last, last), backwards, count };
+      return { from: fromPosition ?? 1, to: last, backwards, count };
+    };
+    const listsIn = ({ from, to }: ReadRange): StoredLists => this.#stored(from, to, filter, backwards, count);
+    if (!gaps) {
+      const lists = async function* (): StoredLists {
+        yield* listsIn(rangeTo(await limit()));
+      };
+      return this.#recorded(lists(), filter, count, signal);
+    }
+    const told = async function* (this: StoreReader): AsyncGenerator<RecordedEvent | LogGap> {
+      signal?.throwIfAborted();
+      const range = rangeTo(await limit());
+      yield* withGaps(this.#recorded(listsIn(range), filter, count, signal), this.dropped, range);
+    };
+    return told.call(this) as AsyncGenerator<RecordedEvent>;
   }
 
   #stored(from: number, to: number, filter: CheckedFilter, backwards: boolean, count: number | undefined): StoredLists {
@@ -161,6 +202,8 @@ export class StoreReader {
     let left = count ?? Number.POSITIVE_INFINITY;
     signal?.throwIfAborted();
     for await (const list of lists) {
+      const keys = registry.fetchKeys(list);
+      if (keys !== undefined) await keys;
       for (const stored of list) {
         for (const event of registry.read(stored)) {
           if (!registry.passes(filter, event)) continue;
@@ -174,18 +217,32 @@ export class StoreReader {
     }
   }
 
-  async #streamInfo(streamName: string, position: number): Promise<StreamInfo | undefined> {
+  async #head(streamName: string): Promise<StreamHead | undefined> {
     const head = await this.#options.heads.get(streamName);
+    return head === undefined ? undefined : this.#retained(head);
+  }
+
+  /** The head as retention lets it be seen already, though the events behind it are still there. */
+  #retained(head: StreamHead): StreamHead {
+    const first = this.#options.firstKept?.(head.streamName, head.version) ?? 1;
+    return first <= head.truncatedBefore || first <= 1 ? head : { ...head, truncatedBefore: first };
+  }
+
+  async #streamInfo(streamName: string, position: number): Promise<StreamInfo | undefined> {
+    const head = await this.#head(streamName);
     return head === undefined ? undefined : await this.#infoAt(head, position);
   }
 
   async #infoAt(head: StreamHead, position: number): Promise<StreamInfo | undefined> {
+    const { tombstone, archive } = decodeHeadExtension(head.extension);
     const common = {
       streamName: head.streamName,
       created: new Date(head.createdAtMs),
-      truncatedBefore: Math.max(1, head.truncatedBefore),
+      truncatedBefore: keptFrom(head),
+      ...(archive === undefined ? {} : { archivedBefore: archive.before }),
+      ...(tombstone === undefined ? {} : { deleted: deletionOf(tombstone) }),
     };
-    if (head.lastPosition <= position) {
+    if (head.lastPosition <= position || tombstone?.purged === true) {
       const { version, lastPosition, lastRecordedAtMs } = head;
       return { ...common, version, lastPosition, lastRecordedAt: new Date(lastRecordedAtMs) };
     }
@@ -197,11 +254,13 @@ export class StoreReader {
   }
 
   #listStreams(options: unknown, limit: () => Promise<number>): AsyncGenerator<StreamInfo> {
-    const given = checkOptions(options, ["category", "prefix", "after", "limit"]);
+    const given = checkOptions(options, ["category", "prefix", "after", "limit", "deleted"]);
     const category = given.category === undefined ? undefined : checkName(given.category, "category");
     const prefix = given.prefix === undefined || given.prefix === "" ? "" : checkName(given.prefix, "prefix");
     const after = given.after === undefined ? undefined : checkName(given.after, "after");
     const count = checkInteger(given.limit, "limit", 1) ?? Number.POSITIVE_INFINITY;
+    if (given.deleted !== undefined && typeof given.deleted !== "boolean")
+      throw new InvalidArgumentError("deleted", `must be true or false, not ${printable(given.deleted)}`);
     if (category?.includes("-") === true) throw new InvalidArgumentError("category", 'must not hold a "-"');
     return async function* (this: StoreReader): AsyncGenerator<StreamInfo> {
       const position = await limit();
@@ -211,7 +270,7 @@ export class StoreReader {
         if (!head.streamName.startsWith(prefix) || head.streamName === after) continue;
         if (category !== undefined && categoryOf(head.streamName) !== category) continue;
         const info = await this.#infoAt(head, position);
-        if (info === undefined) continue;
+        if (info === undefined || (info.deleted !== undefined && given.deleted !== true)) continue;
         yield info;
         left -= 1;
         if (left <= 0) return;
@@ -227,10 +286,14 @@ export class StoreReader {
     const cursor = await this.#options.kv.scan({ start, end: span.end }, "lookup");
     try {
       for (let rows = await cursor.next(rowsAtOnce); rows.length > 0; rows = await cursor.next(rowsAtOnce)) {
-        for (const row of rows) yield decodeStreamHead(streamNameOfHeadKey(row.key), row.value);
+        for (const row of rows) yield this.#retained(decodeStreamHead(streamNameOfHeadKey(row.key), row.value));
       }
     } finally {
       cursor.close();
     }
   }
+}
+
+function deletionOf({ deletedAtMs, undeletableUntilMs, purged }: Tombstone): StreamDeletion {
+  return { at: new Date(deletedAtMs), ...(purged ? {} : { undeletableUntil: new Date(undeletableUntilMs) }) };
 }

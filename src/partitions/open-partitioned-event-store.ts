@@ -192,7 +192,7 @@ function openerOf(plan: Plan, partition: number): PartitionOpener {
     location.kind === "memory" ? location.url : `${location.url.replace(/\/+$/, "")}/${partitionFolder(partition)}`;
   // The bucket is there by now.
   const { createBucket: _, ...s3 } = plan.s3;
-  const { events, clock } = own;
+  const { events, clock, encryption } = own;
   return {
     write: async (signal, onFenced) =>
       (await openEventStore<EventDefinitions>({ ...own, url, s3, signal, onFenced })) as unknown as EventStore,
@@ -201,6 +201,7 @@ function openerOf(plan: Plan, partition: number): PartitionOpener {
         ...{ url, s3, onError },
         ...(events === undefined ? {} : { events }),
         ...(clock === undefined ? {} : { clock }),
+        ...(encryption === undefined ? {} : { encryption }),
         ...(pollIntervalMs === undefined ? {} : { pollIntervalMs }),
       }),
     standsBy: plan.waits,

@@ -12,6 +12,7 @@ import type {
   StreamInfo,
 } from "../log/event-store.ts";
 import type { ReaderHealth } from "../log/event-store-reader.ts";
+import type { ForgetOptions, ForgetReceipt } from "../privacy/face.ts";
 import type {
   CategoryOf,
   EventDefinitions,
@@ -21,6 +22,12 @@ import type {
 } from "../schema/define-events.ts";
 import type { EventStore } from "../store/event-store.ts";
 import type { EventFilter } from "../vocabulary/filter.ts";
+
+/** That a subject was forgotten in one partition. */
+export interface PartitionReceipt {
+  readonly partition: number;
+  readonly receipt: ForgetReceipt;
+}
 
 /**
  * A place in a partitioned store: for each partition, the position of the last event that was seen, 0 for none. There is no
@@ -150,6 +157,11 @@ export interface PartitionedEventStore<Definitions extends EventDefinitions = ne
   asOf(when: Date): PartitionedReads<Definitions>;
   /** The last position of each partition, as far as this process sees. */
   lastPositions(): Promise<PartitionPositions>;
+  /**
+   * As `EventStore.forget`, in all partitions, each of which has keys of its own; answers the receipts of those that had the subject's
+   * data. Throws `writer-active` before anything is done where this process does not write all of them.
+   */
+  forget(subject: string, options?: ForgetOptions): Promise<readonly PartitionReceipt[]>;
   /** The partitions that this process writes now. */
   written(): readonly number[];
   /** The store of a partition that this process writes, for what is not here. Throws `writer-active` where it does not. */

@@ -4,6 +4,7 @@ import { InvalidArgumentError, printable, StoreClosedError } from "../errors.ts"
 import { checkBackwards, checkInteger, checkOptions, checkSignal } from "../log/arguments.ts";
 import type { CommitRequest } from "../log/commit.ts";
 import type { EventReader, ListStreamsOptions, StreamInfo } from "../log/event-store.ts";
+import type { ForgetOptions } from "../privacy/face.ts";
 import type { RecordedEvent } from "../vocabulary/event.ts";
 import { checkFilter, type EventFilter } from "../vocabulary/filter.ts";
 import { checkName } from "../vocabulary/names.ts";
@@ -15,6 +16,7 @@ import type {
   PartitionedEventStore,
   PartitionedReads,
   PartitionPositions,
+  PartitionReceipt,
 } from "./partitioned-event-store.ts";
 
 type SourceOf = (partition: Partition) => Promise<EventReader | undefined>;
@@ -61,6 +63,7 @@ class PartitionedFace {
         return this.#reads((partition) => partition.sourceAt(moment));
       },
       lastPositions: async () => await Promise.all(this.#partitions.map(lastPositionOf)),
+      forget: (subject: string, options?: ForgetOptions) => this.#forget(subject, options),
       written: () => this.#partitions.filter(({ role }) => role === "writer").map(({ number }) => number),
       writerOf: (partition: number) => this.#at(partition).writer(),
       claim: async (partition: number, options?: unknown) => {
@@ -99,6 +102,23 @@ class PartitionedFace {
     if (other === undefined) return this.#at(first.partition);
     const both = `${printable(first.streamName)} lives in ${first.partition}, ${printable(other.streamName)} in ${other.partition}`;
     throw new InvalidArgumentError("appends", `must lie in one partition: ${both}`, { outcome: "not-applied" });
+  }
+
+  /** One after another; what fails half-way is gone on with by repeating it. */
+  async #forget(subject: string, options: ForgetOptions | undefined): Promise<readonly PartitionReceipt[]> {
+    const writers = this.#partitions.map((partition) => partition.writer());
+    const receipts: PartitionReceipt[] = [];
+    let unknown: unknown;
+    for (const [partition, writer] of writers.entries()) {
+      try {
+        receipts.push({ partition, receipt: await writer.forget(subject, options) });
+      } catch (error) {
+        if (!(error instanceof InvalidArgumentError) || error.argument !== "subject") throw error;
+        unknown = error;
+      }
+    }
+    if (receipts.length === 0) throw unknown;
+    return receipts;
   }
 
   #reads(sourceOf: SourceOf): PartitionedReads {

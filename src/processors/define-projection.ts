@@ -69,12 +69,25 @@ export interface ProjectionOptions<
     event: HandledEvent<Definitions, EventTypeOf<Definitions>>,
     docs: DocumentChanges<NoInfer<Document>>,
   ) => unknown;
+  /** Which documents hold personal data, for `store.forget`. Left out, none do. */
+  readonly personal?: PersonalDocuments<NoInfer<Document>>;
   /**
    * What an async projection does about an event that its handler throws at, again and again: `"stop"`, so that nothing is
    * skipped (`failed`, until `resumeProcessor` or a mended version), or `"park"` it and go on. Default: `"stop"`.
    */
   readonly onFailure?: "stop" | "park";
   readonly retries?: RetryPolicy;
+}
+
+/** Where a projection keeps what is personal. */
+export interface PersonalDocuments<Document> {
+  /** The keys of all documents that may hold the subject's data; at most 10,000. Those that there are not are passed over. */
+  keys(subject: string): readonly string[];
+  /**
+   * The document without the subject's data; `undefined` deletes it. Left out, documents are deleted; later events of the
+   * subject then begin with none.
+   */
+  erase?(document: Document, subject: string): Document | undefined;
 }
 
 /** A projection, made by `defineProjection`. */
@@ -98,13 +111,14 @@ export interface AnyProjection {
   readonly indexes: Readonly<Record<string, (document: unknown, key: string) => unknown>>;
   readonly on: Readonly<Record<string, (event: RecordedEvent, docs: DocumentChanges<unknown>) => unknown>>;
   readonly onAny: ((event: RecordedEvent, docs: DocumentChanges<unknown>) => unknown) | undefined;
+  readonly personal: PersonalDocuments<unknown> | undefined;
   readonly onFailure: "stop" | "park";
   readonly retries: CheckedRetries;
 }
 
 const optionNames = [
   ...["version", "mode", "events", "filter", "document", "key", "indexes", "on", "onAny"],
-  ...["onFailure", "retries"],
+  ...["personal", "onFailure", "retries"],
 ];
 const modes: readonly unknown[] = ["async", "inline", "live"];
 const made = new WeakMap<object, AnyProjection>();
@@ -138,6 +152,7 @@ export function defineProjection<
     indexes: checkFunctions(given.indexes ?? {}, "indexes"),
     on,
     onAny,
+    personal: checkPersonal(given.personal),
     onFailure: options.onFailure ?? "stop",
     retries: checkRetries(given.retries),
   };
@@ -149,6 +164,14 @@ export function defineProjection<
 /** The projection without its types; `undefined` for what `defineProjection` did not make. */
 export function projectionOf(projection: unknown): AnyProjection | undefined {
   return typeof projection === "object" && projection !== null ? made.get(projection) : undefined;
+}
+
+function checkPersonal(value: unknown): PersonalDocuments<unknown> | undefined {
+  if (value === undefined) return undefined;
+  const { keys, erase } = checkOptions(value, ["keys", "erase"], "personal");
+  if (typeof keys !== "function") throw new InvalidArgumentError("personal.keys", "must be a function of a subject");
+  checkFunction(erase, "personal.erase");
+  return value as PersonalDocuments<unknown>;
 }
 
 export function checkVersion(value: unknown): number {

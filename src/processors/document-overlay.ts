@@ -152,6 +152,28 @@ export class DocumentOverlay {
     }
   }
 
+  /**
+   * Puts what `change` makes of a document in its place, which must have been read; without one, or where it cannot take the
+   * document, that is deleted. Whether there was one.
+   */
+  erase(key: string, position: number, change: ((document: unknown) => unknown) | undefined): boolean {
+    this.#position = position;
+    const found = this.#staged.get(key) ?? this.#loaded(key);
+    if (found === undefined || (found.document === undefined && !("broken" in found && found.broken))) return false;
+    let left: unknown;
+    try {
+      left = found.document === undefined ? undefined : change?.(found.document);
+      this.#write(key, left);
+      const staged = this.#staged.get(key);
+      if (staged?.document !== undefined) this.#encoded(key, staged);
+    } catch {
+      // Of an older version, or damaged: what is personal in it must go all the same.
+      this.#changes.push({ key, before: this.#staged.get(key) });
+      this.#staged.set(key, { document: undefined, position });
+    }
+    return true;
+  }
+
   /** Nothing so far can be taken back any more. */
   settle(): void {
     this.#changes.length = 0;

@@ -11,6 +11,7 @@ import type { StoreCore } from "../log/store-internals.ts";
 import type { RecordedEvent } from "../vocabulary/event.ts";
 import type { AnyProjection } from "./define-projection.ts";
 import { DocumentStore } from "./document-store.ts";
+import { erasedAtOnce, eraseIn, personalKeysOf } from "./erased-documents.ts";
 import type { Generations } from "./generations.ts";
 import { eventOf, type ParkedRecord, Parking } from "./parking.ts";
 import type { Batch, BatchContext, BatchTarget, Processor, Rebuilding } from "./processor.ts";
@@ -66,6 +67,21 @@ export class DocumentTarget implements BatchTarget {
     const rows = overlay.rows(this.documents.generation);
     await this.#core.submit({ rows: [...rows, done] });
     this.documents.confirm(overlay, bytesOf(rows));
+  }
+
+  async erase(subject: string): Promise<number> {
+    const keys = personalKeysOf(this.#projection, subject);
+    let erased = 0;
+    for (let at = 0; at < keys.length; at += erasedAtOnce) {
+      const overlay = this.documents.overlay();
+      const about = { projection: this.#projection, subject, position: this.#core.lastPosition() };
+      erased += await eraseIn(overlay, this.documents, keys.slice(at, at + erasedAtOnce), about);
+      const rows = overlay.rows(this.documents.generation);
+      if (rows.length === 0) continue;
+      await this.#core.submit({ rows });
+      this.documents.confirm(overlay, bytesOf(rows));
+    }
+    return erased;
   }
 
   async #handle(events: readonly RecordedEvent[], toPosition: number, lastAttempt: boolean): Promise<void> {
@@ -144,6 +160,7 @@ export function asyncProjection(projection: AnyProjection, core: StoreCore, gene
     continues: () => generations.isCurrent,
     loadCheckpoint: () => serving().loadCheckpoint(),
     handle: (batch, context) => serving().handle(batch, context),
+    erase: (subject) => serving().erase(subject),
     parking,
     rebuilds: {
       pending: async () => {

@@ -69,12 +69,16 @@ export class EventSource {
   readonly #behind = new Set<Cursor>();
   #feeding: Promise<void> | undefined;
   #failure: unknown;
+  /** Grows when what was decoded before must not be handed out any more. */
+  #dropped = 0;
 
   /** `onHead`: called when what is new was handed out, or found to concern nobody. */
   constructor(core: StoreCore, onHead: () => void) {
     this.#core = core;
     this.#onHead = onHead;
     this.#head = core.lastPosition();
+    core.onForget((positions) => this.#forget(positions));
+    core.erasures.add(() => this.#dropDecoded());
   }
 
   /** The position up to which the feed has come. */
@@ -135,6 +139,14 @@ export class EventSource {
     cursor.ahead = undefined;
   }
 
+  /** Batches that were handed out before are theirs who have them. */
+  #dropDecoded(): void {
+    this.#dropped += 1;
+    this.#newest = [];
+    this.#pieces.clear();
+    for (const cursor of this.#behind) cursor.ahead = undefined;
+  }
+
   #wait(cursor: Cursor, signal: AbortSignal): Promise<ReadBatch | undefined> {
     return new Promise((resolve) => {
       const onAbort = (): void => this.#release(waiting, undefined);
@@ -181,8 +193,9 @@ export class EventSource {
           await pause(retryMs, signal);
           continue;
         }
+        const dropped = this.#dropped;
         const piece = await this.#read(this.#head + 1, Math.min(this.#core.lastPosition(), this.#head + feedEventsMax));
-        if (piece === undefined || piece.to < piece.from) continue;
+        if (piece === undefined || piece.to < piece.from || dropped !== this.#dropped) continue;
         failures = 0;
         this.#announce(piece);
       } catch (error) {
@@ -204,6 +217,15 @@ export class EventSource {
       for (const waiting of [...this.#waiting.values()]) this.#release(waiting, undefined);
       return true;
     }
+  }
+
+  /** Events that are dropped from the log are not handed out from memory either. */
+  #forget(positions: ReadonlySet<number>): void {
+    this.#pieces.clear();
+    this.#newest = this.#newest.map((piece) => {
+      const entries = piece.entries.filter(({ event }) => !positions.has(event.position));
+      return entries.length === piece.entries.length ? piece : { ...piece, entries };
+    });
   }
 
   #announce(piece: Piece): void {

@@ -52,6 +52,8 @@ export interface ProcessorInfo {
   /** Why it is not `"ok"`, in a sentence. */
   readonly reason: string | undefined;
   readonly rebuild: RebuildProgress | undefined;
+  /** What it has done since the store was opened, by name; of the compactor only. */
+  readonly counts?: Readonly<Record<string, number>>;
 }
 
 /** What may be said beside a position to wait for. */
@@ -117,7 +119,7 @@ export interface RebuildResult {
 
 /** Looking after processors. All of these throw `invalid-argument` for a name that is none. */
 export interface ProcessorControls {
-  /** All processors, in the order in which they were given. */
+  /** All processors, in the order in which they were given, and the compactor last, where it works in the background. */
   processors(): readonly ProcessorInfo[];
   /**
    * Resolves once the processor has handled everything up to `position`. Throws `overloaded` where it has not within the time,

@@ -21,6 +21,7 @@ import type { ProcessorHost } from "./definition.ts";
 import type { DocumentOverlay } from "./document-overlay.ts";
 import { DocumentTarget } from "./document-projection.ts";
 import type { DocumentStore } from "./document-store.ts";
+import { erasedAtOnce, eraseIn, personalKeysOf } from "./erased-documents.ts";
 import { Generations } from "./generations.ts";
 import type { Processor, Rebuilding } from "./processor.ts";
 import type { ProcessorSettings, SettingsKeeper } from "./settings.ts";
@@ -54,6 +55,8 @@ export class InlineProjection {
   #activation: Activation | undefined;
   #activated = false;
   #ready: PromiseWithResolvers<void> = Promise.withResolvers();
+  /** A forgotten subject whose documents the next group changes, and how many these were. */
+  #erasing: { readonly subject: string; readonly keys: readonly string[]; erased: number | undefined } | undefined;
   /** Documents that a commit asked for when it was too late to read them. */
   readonly #hints = new Set<string>();
 
@@ -129,6 +132,30 @@ export class InlineProjection {
     };
   }
 
+  /** In a group of its own, so that no commit beside it goes on from what the documents were. */
+  async erase(subject: string): Promise<number> {
+    const all = personalKeysOf(this.projection, subject);
+    const { serving } = this.generations;
+    if (!this.isActive)
+      return serving === undefined
+        ? 0
+        : await new DocumentTarget(this.#core, this.projection, serving.generation).erase(subject);
+    let erased = 0;
+    for (let at = 0; at < all.length; at += erasedAtOnce) {
+      const erasing = { subject, keys: all.slice(at, at + erasedAtOnce), erased: undefined as number | undefined };
+      this.#erasing = erasing;
+      try {
+        await this.#core.submit({});
+      } finally {
+        this.#erasing = undefined;
+      }
+      if (erasing.erased === undefined)
+        throw new OverloadedError(`Projection ${printable(this.projection.name)} was replaced meanwhile`);
+      erased += erasing.erased;
+    }
+    return erased;
+  }
+
   async #lacksLittle(from: number): Promise<boolean> {
     return (await this.#gap(from)) !== undefined;
   }
@@ -171,8 +198,10 @@ export class InlineProjection {
     if (takingOver !== undefined) return takingOver;
     if (this.#active === undefined) return undefined;
     const concerned = events.of(this.projection);
-    if (concerned.length === 0) return undefined;
+    const erasing = this.#erasing;
+    if (concerned.length === 0 && erasing === undefined) return undefined;
     const decoration = new ProjectionDecoration(this, this.#active, this.#core, () => {});
+    if (erasing !== undefined) erasing.erased = await decoration.erase(erasing.subject, erasing.keys);
     await decoration.scout(concerned, this.#hints);
     this.#hints.clear();
     return decoration;
@@ -264,6 +293,13 @@ class ProjectionDecoration {
     });
     this.#position = this.#core.lastPosition();
     this.#settingsRow = recordRow("settings", key, settings);
+  }
+
+  /** Takes a subject out of documents before any commit of the group sees them; how many there were. */
+  async erase(subject: string, keys: readonly string[]): Promise<number> {
+    const { projection } = this.#inline;
+    const about = { projection, subject, position: this.#core.lastPosition() };
+    return await eraseIn(this.#overlay, this.#documents, keys, about);
   }
 
   /** Reads the documents that the events will need, and leaves no trace. */
@@ -397,6 +433,7 @@ export function inlineProcessor(inline: InlineProjection): Processor {
     prepare: () => inline.prepare(),
     passive: { position: () => inline.position() },
     continues: () => inline.isActive,
+    erase: (subject) => inline.erase(subject),
     loadCheckpoint: nothing,
     handle: nothing,
     rebuilds: { pending: () => inline.pending(), begin: () => inline.begin() },

@@ -20,7 +20,7 @@ const freshness = ["atLeast", "timeoutMs", "signal"];
 export class LiveDocuments implements DocumentReader<unknown, string> {
   readonly #core: StoreCore;
   readonly #projection: AnyProjection;
-  readonly #overlay: DocumentOverlay;
+  #overlay: DocumentOverlay;
   #position = 0;
   #folding: Promise<void> = Promise.resolve();
 
@@ -28,6 +28,7 @@ export class LiveDocuments implements DocumentReader<unknown, string> {
     this.#core = core;
     this.#projection = projection;
     this.#overlay = new DocumentOverlay(projection, () => absentDocument);
+    core.erasures.add(() => this.#dropDecoded());
   }
 
   async get(key: string, options?: unknown): Promise<unknown> {
@@ -91,30 +92,46 @@ export class LiveDocuments implements DocumentReader<unknown, string> {
     await folding;
   }
 
+  /** Folds anew from the beginning, without what was forgotten. A fold under way begins again. */
+  #dropDecoded(): void {
+    this.#overlay = new DocumentOverlay(this.#projection, () => absentDocument);
+    this.#position = 0;
+  }
+
   async #foldTo(to: number): Promise<void> {
+    for (let overlay: DocumentOverlay | undefined; overlay !== this.#overlay; ) {
+      overlay = this.#overlay;
+      await this.#foldOnto(overlay, to);
+    }
+  }
+
+  /** Stops early where the documents were dropped meanwhile. */
+  async #foldOnto(overlay: DocumentOverlay, to: number): Promise<void> {
     const { name, filter = {} } = this.#projection;
     if (to <= this.#position) return;
     const read = this.#core.readerAt(to).readAll({ fromPosition: this.#position + 1, filter });
-    let mark = this.#overlay.mark();
+    let mark = overlay.mark();
     let at = this.#position;
     for await (const event of read) {
+      if (overlay !== this.#overlay) return;
       if (event.position !== at) {
         // Everything before this position is in it, should what follows fail.
         this.#position = event.position - 1;
         at = event.position;
-        mark = this.#overlay.mark();
+        mark = overlay.mark();
       }
       try {
-        this.#overlay.apply(event);
+        overlay.apply(event);
       } catch (error) {
-        this.#overlay.undo(mark);
+        overlay.undo(mark);
         throw new InvalidArgumentError(name, new HandlingFailure(name, event, error).message, { cause: error });
       }
-      if (this.#overlay.changed > liveDocumentsMax)
+      if (overlay.changed > liveDocumentsMax)
         throw new OverloadedError(`Projection ${printable(name)} has more than ${liveDocumentsMax} documents`);
     }
+    if (overlay !== this.#overlay) return;
     this.#position = to;
-    this.#overlay.settle();
+    overlay.settle();
   }
 }
 

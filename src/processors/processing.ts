@@ -75,6 +75,16 @@ export class Processing {
     }
   }
 
+  /** Takes a forgotten subject out of the documents of all projections that declare where it is; how many that changed. */
+  async erase(subject: string): Promise<number> {
+    return await this.#runner.erase(subject);
+  }
+
+  /** Whether a processor of this name runs here. */
+  has(name: string): boolean {
+    return this.#runner.has(name);
+  }
+
   face(): ErasedFace {
     const runner = this.#runner;
     return {

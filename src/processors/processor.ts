@@ -11,7 +11,7 @@ import type { RetryPolicy } from "./retries.ts";
 import type { ProcessorError } from "./worker.ts";
 
 /** What a processor is. */
-export type ProcessorKind = "projection" | "sql-projection" | "reactor" | "process-manager";
+export type ProcessorKind = "projection" | "sql-projection" | "reactor" | "process-manager" | "compactor";
 
 /** The events of a piece of the log that match a processor's filter. */
 export interface Batch {
@@ -40,6 +40,11 @@ export interface BatchTarget {
    * What it throws is retried with the same or a longer batch, so it must be harmless to repeat up to the saved checkpoint.
    */
   handle(batch: Batch, context: BatchContext): Promise<void>;
+  /**
+   * Takes a forgotten subject's data out of what it keeps, as its definition says; how many documents that changed. Called between
+   * two batches; harmless to repeat.
+   */
+  erase?(subject: string): Promise<number>;
 }
 
 /** A read model that is being built anew beside the one that serves. */

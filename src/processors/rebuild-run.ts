@@ -77,6 +77,11 @@ export class RebuildRun {
     };
   }
 
+  /** To be called within a task of its worker. */
+  async erase(subject: string): Promise<number> {
+    return (await this.#options.rebuilding.target.erase?.(subject)) ?? 0;
+  }
+
   /** Ends the run without a decision: the rebuild goes on when the store is opened again. */
   async stop(error: unknown): Promise<void> {
     this.#ended = true;

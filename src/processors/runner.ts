@@ -38,6 +38,16 @@ interface WaitingFor {
   readonly settle: Settle;
 }
 
+/** What is being built may have come to serve meanwhile: then it is erased as what serves. */
+async function erasedIn(rebuild: RebuildRun, subject: string): Promise<number> {
+  try {
+    return await rebuild.worker.exclusively(() => rebuild.erase(subject));
+  } catch (error) {
+    if (error instanceof StoreClosedError) return 0;
+    throw error;
+  }
+}
+
 export class ProcessorRunner implements ProcessorControls {
   readonly #core: StoreCore;
   readonly settings: SettingsKeeper;
@@ -150,6 +160,19 @@ export class ProcessorRunner implements ProcessorControls {
   async exclusively<T>(name: string, task: () => Promise<T>): Promise<T> {
     const { main } = this.#find(name);
     return main === undefined ? await task() : await main.exclusively(task);
+  }
+
+  /** Takes a forgotten subject's data out of what processors keep; how many documents that changed. */
+  async erase(subject: string): Promise<number> {
+    let erased = 0;
+    for (const { processor, main, rebuild } of this.#entries.values()) {
+      const { erase } = processor;
+      if (erase === undefined) continue;
+      if (rebuild !== undefined) erased += await erasedIn(rebuild, subject);
+      const own = async (): Promise<number> => (await processor.erase?.(subject)) ?? 0;
+      erased += main === undefined ? await own() : await main.exclusively(own);
+    }
+    return erased;
   }
 
   /** Up to where a processor has handled everything. */

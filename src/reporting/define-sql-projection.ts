@@ -10,7 +10,9 @@ import { checkEvents, type EventHandlers, type HandledEvent, narrowed } from "..
 import { createProcessor, type ProcessorDefinition } from "../processors/definition.ts";
 import { type CheckedRetries, checkRetries, type RetryPolicy } from "../processors/retries.ts";
 import type { EventDefinitions, EventTypeOf } from "../schema/define-events.ts";
-import type { CheckedFilter, EventFilter } from "../vocabulary/filter.ts";
+import type { RecordedEvent } from "../vocabulary/event.ts";
+import { type CheckedFilter, checkFilter, type EventFilter } from "../vocabulary/filter.ts";
+import { forgottenType, type SubjectForgotten } from "../vocabulary/forgotten.ts";
 import { checkName } from "../vocabulary/names.ts";
 import { SqlProcessor } from "./sql-processor.ts";
 
@@ -60,6 +62,11 @@ export interface SqlProjectionOptions<Definitions extends EventDefinitions = nev
   readonly on: EventHandlers<Definitions, [sql: TransactionSQL, context: SqlHandlerContext], unknown>;
   /** For events of all types that `on` has no function for. Left out, they are passed over. */
   readonly onAny?: SqlHandler<HandledEvent<Definitions, EventTypeOf<Definitions>>>;
+  /**
+   * Told of each subject that is forgotten, behind all that was handled before: removes, or overwrites, what rows hold of it. They
+   * are known by its hash, which is `personal.subject` of its events. It runs in the process that keeps the tables, whichever that is.
+   */
+  readonly forget?: SqlHandler<RecordedEvent<typeof forgottenType, SubjectForgotten>>;
   /** Removes what `create` made besides tables and their indexes (those go by themselves), when a build is given up. */
   readonly drop?: (sql: TransactionSQL, context: SqlCreateContext) => unknown;
   /**
@@ -98,6 +105,7 @@ const optionNames = [
     "create",
     "on",
     "onAny",
+    "forget",
     "drop",
     "onFailure",
     "retries",
@@ -121,17 +129,22 @@ export function defineSqlProjection<const Definitions extends EventDefinitions =
   checkDatabase(database);
   checkFunction(create, "create");
   if (drop !== undefined) checkFunction(drop, "drop");
-  const on = checkHandlers(options.on, options.onAny !== undefined);
+  const handlers = checkHandlers(options.on, options.onAny !== undefined);
+  const forget = options.forget as SqlHandler<unknown> | undefined;
+  if (forget !== undefined) checkFunction(forget, "forget");
+  const on = forget === undefined ? handlers : { ...handlers, [forgottenType]: forget };
   if (options.onAny !== undefined) checkFunction(options.onAny, "onAny");
   const onAny = options.onAny as SqlHandler<unknown> | undefined;
   if (onFailure !== undefined && onFailure !== "stop" && onFailure !== "park")
     throw new InvalidArgumentError("onFailure", `must be "stop" or "park", not ${printable(onFailure)}`);
+  const types = onAny === undefined ? Object.keys(handlers) : undefined;
+  const filter = narrowed(options.filter, types, checkEvents(options.events));
   const projection: SqlProjection = {
     [createProcessor]: (host) => new SqlProcessor(projection, host.core),
     name,
     version,
     database,
-    filter: narrowed(options.filter, onAny === undefined ? Object.keys(on) : undefined, checkEvents(options.events)),
+    filter: forget === undefined ? filter : withReceipts(filter),
     create,
     on,
     onAny,
@@ -156,6 +169,11 @@ export function checkSqlProjection(value: unknown, argument: string): SqlProject
 
 export function isSqlProjection(value: unknown): value is SqlProjection {
   return typeof value === "object" && value !== null && made.has(value);
+}
+
+/** Receipts are in no category of the user's. */
+function withReceipts(filter: CheckedFilter): CheckedFilter {
+  return filter === undefined ? undefined : checkFilter([...filter, { types: [forgottenType] }]);
 }
 
 function checkDatabase(database: unknown): void {

@@ -7,6 +7,7 @@ import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { InvalidArgumentError, printable } from "../errors.ts";
 import type { NewEvent, RecordedEvent } from "../vocabulary/event.ts";
 import { checkName } from "../vocabulary/names.ts";
+import { checkPersonalFields, type PersonalField } from "./personal-data.ts";
 
 /** Data of an older version, as it was stored: only the upcaster's author knows its shape. */
 // biome-ignore lint/suspicious/noExplicitAny: nothing today describes what was stored years ago.
@@ -23,14 +24,27 @@ export interface UpcastContext {
 /** Turns data of one version into data of the next, or into `split([...])`. */
 export type Upcaster = (old: StoredData, context: UpcastContext) => unknown;
 
+/** Which fields of an event are personal data, and whose. */
+export interface PersonalOptions<Schema extends StandardSchemaV1, Field extends string = string> {
+  /** Whose data it is, as in `customer:c1`: what `store.forget` is told. Stored as a hash only. */
+  subject(data: StandardSchemaV1.InferOutput<Schema>): string;
+  /**
+   * Paths of the fields that are stored encrypted, as in `name` and `address.street`; at most 64. A path leads through objects
+   * alone: of a list, name the whole list. Once the subject is forgotten they read as `null`, so their types allow it.
+   */
+  readonly fields: readonly Field[];
+}
+
 /** What `event` is told of one event type. */
-export interface EventOptions<Schema extends StandardSchemaV1> {
+export interface EventOptions<Schema extends StandardSchemaV1, Personal extends string = never> {
   /** Checks the data on append; what it returns is what gets stored. It must not be asynchronous. */
   readonly schema: Schema;
   /** The version of the data that is written today. Default: 1. */
   readonly version?: number;
-  /** Labels derived from the data, to find and to guard events by. At most 32 an event. */
+  /** Labels derived from the data, to find and to guard events by. At most 32 an event. They are stored as they are. */
   tags?(data: StandardSchemaV1.InferOutput<Schema>): readonly string[];
+  /** Fields that are encrypted under a key of their subject. The store needs `encryption` for it. */
+  readonly personal?: PersonalOptions<Schema, Personal>;
   /** For each older version, what leads to the next one. Required for every version from 1 to `version - 1`. */
   readonly upcast?: Readonly<Record<number, Upcaster>>;
   /** The types that an upcaster of this one may `split` into, so that filters for those find it. */
@@ -39,20 +53,30 @@ export interface EventOptions<Schema extends StandardSchemaV1> {
   readonly formerNames?: readonly string[];
 }
 
+/** Personal fields as they were checked. */
+export interface PersonalDefinition<Schema extends StandardSchemaV1, Field extends string> {
+  subject(data: StandardSchemaV1.InferOutput<Schema>): string;
+  readonly fields: readonly (PersonalField & { readonly path: Field })[];
+}
+
 /** One type's definition, made by `event`. */
-export interface EventDefinition<Schema extends StandardSchemaV1 = StandardSchemaV1> {
+export interface EventDefinition<Schema extends StandardSchemaV1 = StandardSchemaV1, Personal extends string = never> {
   readonly schema: Schema;
   readonly version: number;
   tags?(data: StandardSchemaV1.InferOutput<Schema>): readonly string[];
+  readonly personal?: PersonalDefinition<Schema, Personal>;
   readonly upcast: Readonly<Record<number, Upcaster>>;
   readonly splitsInto: readonly string[];
   readonly formerNames: readonly string[];
 }
 
+/** Any type's definition. */
+export type AnyEventDefinition = EventDefinition<StandardSchemaV1, string>;
+
 /** The events of one category, made by `defineEvents`. */
 export interface EventDefinitions<
   Category extends string = string,
-  Types extends Readonly<Record<string, EventDefinition>> = Readonly<Record<string, EventDefinition>>,
+  Types extends Readonly<Record<string, AnyEventDefinition>> = Readonly<Record<string, AnyEventDefinition>>,
 > {
   readonly category: Category;
   readonly types: Types;
@@ -91,7 +115,15 @@ export function partsOf(value: unknown): readonly SplitPart[] | undefined {
  * Defines one event type.
  * Throws `invalid-argument` for a version that is no integer from 1, a missing upcaster, or what is no Standard Schema.
  */
-export function event<Schema extends StandardSchemaV1>(options: EventOptions<Schema>): EventDefinition<Schema> {
+export function event<Schema extends StandardSchemaV1>(
+  options: EventOptions<Schema> & { readonly personal?: undefined },
+): EventDefinition<Schema, never>;
+export function event<Schema extends StandardSchemaV1, const Personal extends string>(
+  options: EventOptions<Schema, Personal>,
+): EventDefinition<Schema, Personal>;
+export function event<Schema extends StandardSchemaV1, Personal extends string>(
+  options: EventOptions<Schema, Personal>,
+): EventDefinition<Schema, Personal> {
   const validate: unknown = options?.schema?.["~standard"]?.validate;
   if (typeof validate !== "function") {
     throw new InvalidArgumentError("event.schema", "must be a schema of Valibot or another Standard Schema library");
@@ -122,6 +154,7 @@ export function event<Schema extends StandardSchemaV1>(options: EventOptions<Sch
     schema: options.schema,
     version,
     ...(options.tags === undefined ? {} : { tags: options.tags }),
+    ...(options.personal === undefined ? {} : { personal: personalOf<Schema, Personal>(options.personal) }),
     upcast,
     splitsInto: names(options.splitsInto, "event.splitsInto").map((name, index) =>
       checkName(name, `event.splitsInto[${index}]`),
@@ -130,6 +163,15 @@ export function event<Schema extends StandardSchemaV1>(options: EventOptions<Sch
       checkName(name, `event.formerNames[${index}]`),
     ),
   };
+}
+
+function personalOf<Schema extends StandardSchemaV1, Personal extends string>(
+  given: PersonalOptions<Schema, Personal>,
+): PersonalDefinition<Schema, Personal> {
+  if (typeof given?.subject !== "function")
+    throw new InvalidArgumentError("event.personal.subject", "must be a function that says whose data it is");
+  const fields = checkPersonalFields(given.fields) as PersonalDefinition<Schema, Personal>["fields"];
+  return { subject: (data) => given.subject(data), fields };
 }
 
 function names(value: unknown, argument: string): readonly string[] {
@@ -142,7 +184,7 @@ function names(value: unknown, argument: string): readonly string[] {
  * Defines the events of a category: of all streams named `<category>-<id>`.
  * Throws `invalid-argument` for a category with a `-`, a name that is none, or two types with the same (former) name.
  */
-export function defineEvents<Category extends string, Types extends Readonly<Record<string, EventDefinition>>>(
+export function defineEvents<Category extends string, Types extends Readonly<Record<string, AnyEventDefinition>>>(
   category: Category,
   types: Types,
 ): EventDefinitions<Category, Types> {
@@ -183,7 +225,7 @@ export type NewEventOf<Definitions extends EventDefinitions, Category extends st
         : never
     : never;
 
-type NewEventOfTypes<Types extends Readonly<Record<string, EventDefinition>>> = {
+type NewEventOfTypes<Types extends Readonly<Record<string, AnyEventDefinition>>> = {
   [Type in keyof Types & string]: NewEvent<Type, StandardSchemaV1.InferInput<Types[Type]["schema"]>>;
 }[keyof Types & string];
 
@@ -200,9 +242,35 @@ export type RecordedEventOf<Definitions extends EventDefinitions, Category exten
         : never
     : never;
 
-type RecordedEventOfTypes<Types extends Readonly<Record<string, EventDefinition>>> = {
-  [Type in keyof Types & string]: RecordedEvent<Type, StandardSchemaV1.InferOutput<Types[Type]["schema"]>>;
+type RecordedEventOfTypes<Types extends Readonly<Record<string, AnyEventDefinition>>> = {
+  [Type in keyof Types & string]: RecordedEvent<
+    Type,
+    Erasable<StandardSchemaV1.InferOutput<Types[Type]["schema"]>, PersonalFieldsOf<Types[Type]>>
+  >;
 }[keyof Types & string];
+
+/** The paths of a definition's personal fields. */
+type PersonalFieldsOf<Definition extends AnyEventDefinition> = NonNullable<
+  Definition["personal"]
+>["fields"][number]["path"];
+
+/** The rest of the paths that begin with a member. */
+type Behind<Path extends string, Member extends string> = Path extends `${Member}.${infer Rest}` ? Rest : never;
+
+/** `Data` as it may be read: at the ends of the paths stands `null` once the subject is forgotten. */
+export type Erasable<Data, Path extends string> = [Path] extends [never]
+  ? Data
+  : Data extends readonly unknown[]
+    ? Data
+    : Data extends object
+      ? {
+          [Member in keyof Data]: Member extends string
+            ? Member extends Path
+              ? Data[Member] | null
+              : Erasable<Data[Member], Behind<Path, Member>>
+            : Data[Member];
+        }
+      : Data;
 
 /** The category that a stream's name says: `"order"` of `` `order-${string}` ``, and `string` where it is not known. */
 export type CategoryOf<StreamName extends string> = string extends StreamName

@@ -16,20 +16,32 @@ import {
   decodeEvent,
   type EventToEncode,
   encodeEvent,
+  mayBeSealed,
+  readHeader,
   type StoredEvent,
 } from "../format/envelope.ts";
+import { emptySealedFields } from "../format/sealed-fields.ts";
 import type { IdSource } from "../runtime/ids.ts";
-import type { EventMetadata, NewEvent, RecordedEvent } from "../vocabulary/event.ts";
+import type { EventMetadata, NewEvent, PersonalPart, RecordedEvent } from "../vocabulary/event.ts";
 import { type CheckedFilter, type FilterClause, matches } from "../vocabulary/filter.ts";
-import { categoryOf, checkName, nameProblem } from "../vocabulary/names.ts";
-import { type EventDefinition, type EventDefinitions, partsOf, type UpcastContext } from "./define-events.ts";
+import { categoryOf, checkName, isReserved, nameProblem } from "../vocabulary/names.ts";
+import { type AnyEventDefinition, type EventDefinitions, partsOf, type UpcastContext } from "./define-events.ts";
+import { decodeFields, encodeFields } from "./personal-content.ts";
+import {
+  putFields,
+  type SealingKey,
+  type SubjectCipher,
+  subjectTagPrefix,
+  takeFields,
+  tellingTag,
+} from "./personal-data.ts";
 
 /** The most tags an event may have, derived and given ones together. */
 export const eventTagsMax = 32;
 
 interface RegisteredType {
   readonly type: string;
-  readonly definition: EventDefinition;
+  readonly definition: AnyEventDefinition;
   readonly validate: StandardSchemaV1.Props["validate"];
 }
 
@@ -40,10 +52,27 @@ export interface PreparedEvent {
   readonly type: string;
   readonly tags: readonly string[];
   readonly bytes: Buffer;
+  /** Its personal fields, which are not in the bytes before they are sealed. */
+  readonly personal?: PreparedPersonal;
+}
+
+/** Personal fields of a prepared event, and how they come into its bytes: `seal` may be called again with another key. */
+export interface PreparedPersonal {
+  readonly subjectHash: string;
+  /** The key that they are sealed under now. */
+  key: SealingKey | undefined;
+  seal(key: SealingKey): void;
 }
 
 const eventKeys = new Set(["type", "data", "id", "metadata", "occurredAt", "schemaVersion", "tags"]);
 const metadataStrings = ["correlationId", "causationId", "actor"] as const;
+
+/** A decoded event, with what readers are told of its personal fields. */
+interface ReadableEvent extends DecodedEvent {
+  readonly personal?: PersonalPart;
+}
+
+const hidden = { kind: "hidden" } as const;
 
 /** The path of a schema's issue, as in `data.items.0.sku`. */
 export function pathOf(root: string, path: StandardSchemaV1.Issue["path"]): string {
@@ -57,6 +86,7 @@ export class EventRegistry {
   /** By category, then by type: the names under which events are stored that may be read as it. Only where there are others. */
   readonly #storedNames = new Map<string, Map<string, Set<string>>>();
   readonly #ids: IdSource;
+  #cipher: SubjectCipher | "hide" | undefined;
 
   constructor(definitions: readonly EventDefinitions[], ids: IdSource) {
     this.#ids = ids;
@@ -86,6 +116,42 @@ export class EventRegistry {
     }
   }
 
+  /** Whether some event has personal fields. */
+  get hasPersonalFields(): boolean {
+    return [...this.#categories.values()].some((types) =>
+      [...types.values()].some(({ definition }) => definition.personal !== undefined),
+    );
+  }
+
+  /**
+   * Who holds the keys of personal fields; `"hide"`: nobody, and they read as `null`. Without one, personal fields are stored as
+   * they are, so a store must not be opened so: only kits that store nothing may.
+   */
+  useCipher(cipher: SubjectCipher | "hide"): void {
+    this.#cipher = cipher;
+  }
+
+  /**
+   * Brings the keys of stored events to hand, so that `read` can open them; nothing where all of them are, which costs a look
+   * at one byte an event. Rejects with `storage-unavailable` where the storage does not answer.
+   */
+  fetchKeys(events: readonly StoredEvent[]): Promise<void> | undefined {
+    const cipher = this.#cipher;
+    if (cipher === undefined || cipher === "hide") return undefined;
+    return events.some(({ bytes }) => mayBeSealed(bytes)) ? cipher.fetch(events) : undefined;
+  }
+
+  /** Brings keys for new events to hand, made where there are none yet, and seals all of these events. */
+  async sealAll(personal: readonly PreparedPersonal[]): Promise<void> {
+    const cipher = this.#cipher;
+    if (cipher === undefined || cipher === "hide") return;
+    const keys = await cipher.provide(new Set(personal.map(({ subjectHash }) => subjectHash)));
+    for (const one of personal) {
+      const key = keys.get(one.subjectHash);
+      if (key !== undefined) one.seal(key);
+    }
+  }
+
   /** Whether the store was opened with these definitions, these very ones. */
   has({ category, types }: EventDefinitions): boolean {
     const registered = this.#categories.get(category);
@@ -99,27 +165,36 @@ export class EventRegistry {
     const registered = this.#typeFor(streamName, event, argument);
     const data = registered === undefined ? event.data : validated(registered, event.data, argument);
     const derived = registered === undefined ? [] : derivedTags(registered, data, argument);
-    const toEncode: EventToEncode = {
+    const tags = checkedTags(event, derived, argument);
+    const plain: EventToEncode = {
       id: event.id ?? this.#ids.next(),
       idGiven: event.id !== undefined,
       type: event.type,
       schemaVersion: schemaVersionOf(event, registered, argument),
-      tags: checkedTags(event, derived, argument),
+      tags,
       occurredAtMs: event.occurredAt?.getTime(),
       metadata: mergedMetadata(inherited, event.metadata),
       data,
     };
+    const cipher = this.#cipher;
+    const sealing =
+      registered?.definition.personal === undefined || cipher === undefined || cipher === "hide"
+        ? undefined
+        : withoutPersonalFields(plain, registered, cipher, argument);
+    const toEncode = sealing?.event ?? plain;
     const bytes = encodeEvent(toEncode);
     if ("issues" in bytes) throw new InvalidEventError(argument, event.type, bytes.issues);
-    return { id: toEncode.id, idGiven: toEncode.idGiven, type: toEncode.type, tags: toEncode.tags, bytes };
+    const prepared = { id: plain.id, idGiven: plain.idGiven, type: plain.type, tags: toEncode.tags, bytes };
+    if (sealing === undefined || cipher === undefined || cipher === "hide") return prepared;
+    return { ...prepared, personal: sealable(streamName, prepared, sealing, cipher) };
   }
 
   /**
    * Decodes a stored event and brings it to today's version: mostly one event, several or none where an upcaster split it.
-   * Throws `unreadable-event`.
+   * Throws `unreadable-event`, also for one whose key is lost, or was not brought to hand by `fetchKeys`.
    */
   read(stored: StoredEvent): readonly RecordedEvent[] {
-    const decoded = decodeEvent(stored);
+    const decoded = this.#unsealed(stored, decodeEvent(stored));
     const registered = this.#categories.get(categoryOf(stored.streamName))?.get(decoded.type);
     if (registered === undefined) return [recorded(stored, decoded, decoded.type, decoded.schemaVersion, decoded.data)];
     const { type, definition } = registered;
@@ -127,6 +202,30 @@ export class EventRegistry {
       return [recorded(stored, decoded, type, decoded.schemaVersion, decoded.data)];
     }
     return this.#upcast(stored, decoded, registered);
+  }
+
+  /** The event with its personal fields in their places, or with what says why they are not. */
+  #unsealed(stored: StoredEvent, decoded: DecodedEvent): ReadableEvent {
+    const { sealed } = decoded;
+    if (sealed === undefined) return decoded;
+    const tags = decoded.tags.filter((tag) => !tag.startsWith(subjectTagPrefix));
+    const personal = { subject: Buffer.from(sealed.subject).toString("hex"), fields: sealed.paths };
+    const unreadable = (problem: string, cause?: unknown): UnreadableEventError =>
+      new UnreadableEventError({ ...stored, type: decoded.type }, problem, cause);
+    if (this.#cipher === undefined)
+      throw unreadable("its personal fields are encrypted, and the store was opened without encryption");
+    const opened = this.#cipher === "hide" ? hidden : this.#cipher.open(stored, decoded.id, sealed);
+    switch (opened.kind) {
+      case "open":
+        putFields(decoded.data, decodeFields(opened.content));
+        return { ...decoded, tags, personal };
+      case "forgotten":
+        return { ...decoded, tags, personal: { ...personal, erased: "forgotten", erasedAt: new Date(opened.atMs) } };
+      case "hidden":
+        return { ...decoded, tags, personal: { ...personal, erased: "hidden" } };
+      case "lost":
+        throw unreadable(opened.why.message, opened.why);
+    }
   }
 
   /**
@@ -160,7 +259,7 @@ export class EventRegistry {
   }
 
   #typeFor(streamName: string, event: NewEvent, argument: string): RegisteredType | undefined {
-    if (this.#categories.size === 0) return undefined;
+    if (this.#categories.size === 0 || isReserved(event.type)) return undefined;
     const category = categoryOf(streamName);
     const types = this.#categories.get(category);
     if (types === undefined) {
@@ -181,7 +280,7 @@ export class EventRegistry {
     return registered;
   }
 
-  #upcast(stored: StoredEvent, decoded: DecodedEvent, registered: RegisteredType): readonly RecordedEvent[] {
+  #upcast(stored: StoredEvent, decoded: ReadableEvent, registered: RegisteredType): readonly RecordedEvent[] {
     const { type, definition } = registered;
     const unreadable = (problem: string, cause?: unknown): UnreadableEventError =>
       new UnreadableEventError({ ...stored, type: decoded.type }, problem, cause);
@@ -217,7 +316,7 @@ export class EventRegistry {
   #splitInto(
     parts: ReturnType<typeof partsOf> & object,
     stored: StoredEvent,
-    decoded: DecodedEvent,
+    decoded: ReadableEvent,
     registered: RegisteredType,
     unreadable: (problem: string) => UnreadableEventError,
   ): readonly RecordedEvent[] {
@@ -329,7 +428,7 @@ function checkedTags(event: NewEvent, derived: readonly string[], argument: stri
   }
   const tags = [...new Set([...derived, ...(event.tags ?? [])])];
   const issues = tags.flatMap((tag, index): EventIssue[] => {
-    const problem = nameProblem(tag);
+    const problem = nameProblem(tag) ?? (isReserved(event.type) ? undefined : reservedTagProblem(tag));
     return problem === undefined ? [] : [{ path: `tags.${index}`, message: problem }];
   });
   if (tags.length > eventTagsMax)
@@ -338,9 +437,79 @@ function checkedTags(event: NewEvent, derived: readonly string[], argument: stri
   return tags;
 }
 
+function reservedTagProblem(tag: string): string | undefined {
+  return tag.startsWith(subjectTagPrefix)
+    ? `must not begin with ${subjectTagPrefix}, which is the store's own`
+    : undefined;
+}
+
+/** An event without its personal fields, with room for them, and what is to be sealed there. */
+interface Sealing {
+  readonly event: EventToEncode;
+  readonly subjectHash: string;
+  readonly content: Buffer;
+}
+
+function withoutPersonalFields(
+  plain: EventToEncode,
+  { type, definition }: RegisteredType,
+  cipher: SubjectCipher,
+  argument: string,
+): Sealing {
+  const invalid = (issues: readonly EventIssue[]): InvalidEventError => new InvalidEventError(argument, type, issues);
+  const taken = takeFields(plain.data, definition.personal?.fields ?? []);
+  if ("issues" in taken) throw invalid(taken.issues);
+  const telling = tellingTag(plain.tags, taken.values);
+  if (telling !== undefined) {
+    const message = `give a personal field away, and are stored as they are: ${printable(telling)}`;
+    throw invalid([{ path: "tags", message }]);
+  }
+  const content = encodeFields(taken.values);
+  if ("issues" in content) throw invalid(content.issues);
+  const subjectHash = cipher.hashOf(subjectOf(definition, plain.data, argument, type));
+  const paths = Object.keys(taken.values);
+  const sealed = emptySealedFields(Buffer.from(subjectHash, "hex"), paths, content.length);
+  const tags = [...plain.tags, `${subjectTagPrefix}${subjectHash}`];
+  return { event: { ...plain, data: taken.data, tags, sealed }, subjectHash, content };
+}
+
+function subjectOf({ personal }: AnyEventDefinition, data: unknown, argument: string, type: string): string {
+  let subject: unknown;
+  try {
+    subject = personal?.subject(data);
+  } catch (cause) {
+    const problem = `of ${printable(type)} threw`;
+    throw new InvalidArgumentError("event.personal.subject", problem, { cause, outcome: "not-applied" });
+  }
+  const problem = nameProblem(subject);
+  if (problem === undefined) return subject as string;
+  throw new InvalidEventError(argument, type, [{ path: "personal.subject", message: problem }]);
+}
+
+/** What seals the event: at once, where its key is at hand. */
+function sealable(
+  streamName: string,
+  { id, bytes }: { readonly id: string; readonly bytes: Buffer },
+  { subjectHash, content }: Sealing,
+  cipher: SubjectCipher,
+): PreparedPersonal {
+  const { sealed } = readHeader(bytes);
+  const personal: PreparedPersonal = {
+    subjectHash,
+    key: undefined,
+    seal: (key) => {
+      if (sealed !== undefined) cipher.seal(key, { streamName, eventId: id }, bytes, sealed, content);
+      personal.key = key;
+    },
+  };
+  const key = cipher.keyFor(subjectHash);
+  if (key !== undefined) personal.seal(key);
+  return personal;
+}
+
 function recorded(
   stored: StoredEvent,
-  decoded: DecodedEvent,
+  decoded: ReadableEvent,
   type: string,
   schemaVersion: number,
   data: unknown,
@@ -357,5 +526,6 @@ function recorded(
     data,
     metadata: decoded.metadata,
     tags: decoded.tags,
+    ...(decoded.personal === undefined ? {} : { personal: decoded.personal }),
   };
 }

@@ -2,7 +2,9 @@
 
 import type { DecisionMaker, StateReader } from "../decider/face.ts";
 import type { S3Options } from "../kv/object-store.ts";
+import type { LifecycleFace } from "../lifecycle/face.ts";
 import type { EventLog, EventReader } from "../log/event-store.ts";
+import type { PersonalDataFace } from "../privacy/face.ts";
 import type { ProcessorFace } from "../processors/face.ts";
 import type { ProcessingOptions } from "../processors/processing.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
@@ -29,10 +31,12 @@ export interface EventStore<Definitions extends EventDefinitions = never>
   extends EventLog<Definitions>,
     DecisionMaker<Definitions>,
     ProcessorFace<Definitions>,
+    LifecycleFace,
+    PersonalDataFace,
     ProvenLog {
   /**
    * Copies the store, as it is now, to a place where there is none, and opens the copy for writing: for tests, and for what-if. The
-   * copy shares nothing with this store: it has an id, a lease and a future of its own. It is opened with the same events and,
+   * copy shares nothing with this store: it has keys, a lease and a future of its own. It is opened with the same events and,
    * unless `options` say so, without processors; reactors, process managers and SQL projections that this store has are paused in
    * it, so that nothing happens twice in the world outside. Everything is copied, so it costs what a backup costs.
    *

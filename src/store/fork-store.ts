@@ -5,32 +5,31 @@ import { openStoreSource } from "../backup/copy-source.ts";
 import { copyStore } from "../backup/copy-store.ts";
 import { type CopyTarget, openTarget } from "../backup/copy-target.ts";
 import type { KeyValueStore } from "../kv/kv.ts";
+import { LazyObjects } from "../kv/lazy-objects.ts";
 import { createMemoryStorage, openMemoryKv } from "../kv/memory-kv.ts";
 import { parseStoreUrl, type S3Options, type StoreLocation } from "../kv/object-store.ts";
-import { openObjects } from "../kv/objects.ts";
+import { type ObjectAccess, openObjects } from "../kv/objects.ts";
 import { openSlateKv } from "../kv/slatedb-kv.ts";
 import { checkOptions, checkSignal } from "../log/arguments.ts";
 import { type ProcessingOptions, processingOptionNames } from "../processors/processing.ts";
-import { systemIds } from "../runtime/ids.ts";
 import type { EventStore } from "./event-store.ts";
 import type { Lease } from "./lease.ts";
 import { checkS3Options, checkTakeover, type Settings } from "./open-options.ts";
 import { takeLease } from "./take-lease.ts";
 
-/** Where a store was opened. */
-export interface StorePlace {
-  readonly location: StoreLocation;
-  readonly s3: S3Options;
-}
-
 /** Opens a store on a byte store that is open; closes that where it fails. */
-export type OpenFork = (kv: KeyValueStore, settings: Settings, place: StorePlace, lease?: Lease) => Promise<EventStore>;
+export type OpenFork = (
+  kv: KeyValueStore,
+  settings: Settings,
+  objects: LazyObjects,
+  lease?: Lease,
+) => Promise<EventStore>;
 
 export interface ForkedStore {
   readonly kv: KeyValueStore;
   readonly settings: Settings;
-  /** Nothing for a store that was opened on a byte store as it is: that has no objects beside it. */
-  readonly place: StorePlace | undefined;
+  /** Those beside the store; they stay open. */
+  readonly objects: () => Promise<ObjectAccess>;
   readonly open: OpenFork;
 }
 
@@ -39,49 +38,53 @@ export async function forkStore(forked: ForkedStore, url: unknown, options: unkn
   const given = checkOptions(options, ["s3", "signal", ...processingOptionNames]);
   const location = parseStoreUrl(url);
   checkS3Options(given.s3);
-  const place: StorePlace = { location, s3: (given.s3 ?? {}) as S3Options };
-  const processing = Object.fromEntries(processingOptionNames.map((name) => [name, given[name]])) as ProcessingOptions;
-  const settings: Settings = { ...forked.settings, onFenced: undefined, processing };
+  const s3 = (given.s3 ?? {}) as S3Options;
+  const processing = Object.fromEntries(
+    processingOptionNames.filter((name) => given[name] !== undefined).map((name) => [name, given[name]]),
+  ) as ProcessingOptions;
+  const settings = forked.settings.forFork(processing);
   const memory = createMemoryStorage();
-  await copyTo(forked, place, () => openMemoryKv(memory), checkSignal(given.signal));
+  const objects = new LazyObjects(() => openObjects(location, s3));
   const { clock } = settings;
-  if (location.kind === "memory") return await forked.open(openMemoryKv(memory), settings, place);
-  const lease = await takeLease({ location, s3: place.s3, takeover: checkTakeover({}, location), clock });
+  let lease: Lease | undefined;
   try {
-    const kv = await openSlateKv({ location, s3: place.s3, clock });
-    return await forked.open(kv, settings, place, lease);
+    await copyTo({
+      ...{ forked, location, s3, signal: checkSignal(given.signal) },
+      openMemory: () => openMemoryKv(memory),
+      targetObjects: await objects.get(),
+    });
+    if (location.kind === "memory") return await forked.open(openMemoryKv(memory), settings, objects);
+    lease = await takeLease({ location, s3, takeover: checkTakeover({}, location), clock });
+    return await forked.open(await openSlateKv({ location, s3, clock }), settings, objects, lease);
   } catch (error) {
-    await lease.abandon();
+    await lease?.abandon();
+    await objects.close();
     throw error;
   }
 }
 
-async function copyTo(
-  { kv, settings, place: from }: ForkedStore,
-  { location, s3 }: StorePlace,
-  openMemory: () => KeyValueStore,
-  signal: AbortSignal | undefined,
-): Promise<void> {
+interface ForkCopy {
+  readonly forked: ForkedStore;
+  readonly location: StoreLocation;
+  readonly s3: S3Options;
+  readonly openMemory: () => KeyValueStore;
+  readonly targetObjects: ObjectAccess;
+  readonly signal: AbortSignal | undefined;
+}
+
+async function copyTo({ forked, location, s3, openMemory, targetObjects, signal }: ForkCopy): Promise<void> {
+  const { kv, settings } = forked;
   const { clock } = settings;
-  const source = from ?? { location: parseStoreUrl("memory:"), s3: {} };
-  const objects = await openObjects(source.location, source.s3);
-  const targetObjects = await openObjects(location, s3);
   const open = async (sourceStoreId: string): Promise<CopyTarget> =>
     location.kind === "memory"
       ? { kv: openMemory(), resumes: false }
       : await openTarget({ location, s3, clock }, "fork", sourceStoreId);
-  try {
-    await copyStore({
-      ...{ source: openStoreSource(kv, objects), openTarget: open, targetObjects, clock, signal },
-      purpose: "fork",
-      // Not from the store's own source of ids, which a test may have made repeat.
-      storeId: systemIds.next(),
-      pausesProcessors: true,
-      objectPrefixes: [keysPrefix, archivesPrefix],
-      checkSource: () => {},
-      onProgress: () => {},
-    });
-  } finally {
-    await Promise.all([objects.close(), targetObjects.close()]);
-  }
+  await copyStore({
+    ...{ source: openStoreSource(kv, await forked.objects()), openTarget: open, targetObjects, clock, signal },
+    purpose: "fork",
+    pausesProcessors: true,
+    objectPrefixes: [keysPrefix, archivesPrefix],
+    checkSource: () => {},
+    onProgress: () => {},
+  });
 }

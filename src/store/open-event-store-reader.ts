@@ -1,18 +1,29 @@
 /** Opens a read replica of a store and puts its parts together: the readers and subscriptions of a store, without a pipeline. */
 
 import { InvalidArgumentError, printable, StoreClosedError } from "../errors.ts";
+import { storeHeaderKey } from "../format/key-families.ts";
+import { decodeStoreHeader } from "../format/records.ts";
 import { provenLog } from "../history/verify.ts";
 import type { KeyValueReader, KvStatus } from "../kv/kv.ts";
+import { LazyObjects } from "../kv/lazy-objects.ts";
 import { parseStoreUrl, type S3Options } from "../kv/object-store.ts";
+import { openObjects } from "../kv/objects.ts";
 import { openSlateReaderKv } from "../kv/slatedb-reader-kv.ts";
 import { pollMsDefault, type SlateReaderTuning } from "../kv/slatedb-reader-tuning.ts";
+import { ArchiveReader } from "../log/archive-reader.ts";
 import { checkInteger, checkOptions } from "../log/arguments.ts";
 import type { EventStoreReader, ReaderHealth } from "../log/event-store-reader.ts";
 import { LogFollower } from "../log/log-follower.ts";
+import { RetentionRules } from "../log/retention-rules.ts";
 import { StoreReader } from "../log/store-reader.ts";
 import { StreamHeads } from "../log/stream-heads.ts";
+import { assertEncrypted, checkEncryption, type EncryptionOptions } from "../privacy/encryption.ts";
+import { ForgottenElsewhere } from "../privacy/forgotten-elsewhere.ts";
+import type { KeyService } from "../privacy/key-service.ts";
+import { openStoreKeys, type StoreKeys } from "../privacy/store-keys.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
 import { systemIds } from "../runtime/ids.ts";
+import { systemRandom } from "../runtime/random.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
 import { EventRegistry } from "../schema/registry.ts";
 import { EventBus } from "../subscriptions/event-bus.ts";
@@ -31,6 +42,12 @@ export interface ReaderOptions<Definitions extends EventDefinitions = never> {
   readonly events?: readonly Definitions[];
   /** How to reach a bucket; what is missing comes from `AWS_*`, then from profiles and roles. */
   readonly s3?: Omit<S3Options, "createBucket">;
+  /**
+   * What unwraps the keys of personal fields; `"hide"` has them read as `null`, for who must not see them. Without it, events that
+   * have such fields cannot be read. When the writer forgets a subject, its data is gone here once the receipt is seen, one poll
+   * later; at the latest after two minutes, even if the log is not followed any more.
+   */
+  readonly encryption?: EncryptionOptions | "hide";
   /** How often the storage is asked for new events. Default: 1,000 ms; from 10 to 600,000. */
   readonly pollIntervalMs?: number;
   /** Told what handlers of `on` throw, and of a log that cannot be followed. Default: a process warning. */
@@ -39,13 +56,14 @@ export interface ReaderOptions<Definitions extends EventDefinitions = never> {
   readonly clock?: Clock;
 }
 
-const optionNames = ["url", "events", "s3", "pollIntervalMs", "onError", "clock"] as const;
+const optionNames = ["url", "events", "encryption", "s3", "pollIntervalMs", "onError", "clock"] as const;
 const readerS3OptionNames = s3OptionNames.filter((name) => name !== "createBucket");
 const pollMsMin = 10;
 const pollMsMax = 600_000;
 
 /** What opening took up; `tuning` is for tests. */
 interface Opening {
+  readonly keyService: KeyService | "hide" | undefined;
   readonly options: Omit<ReaderOptions<EventDefinitions>, "url" | "s3">;
   readonly registry: EventRegistry;
   readonly clock: Clock;
@@ -99,11 +117,32 @@ export async function openTunedReader<const Definitions extends EventDefinitions
   const kv = await openSlateReaderKv({ location, s3, clock, view, tuning: { ...tuning, pollMs } });
   try {
     follower = await LogFollower.open(kv, location.url);
+    const objects = new LazyObjects(() => openObjects(location, s3));
+    const keys = await keysOf(opening, follower.storeId, objects);
+    return assemble(kv, follower, opening, objects, keys) as unknown as EventStoreReader<Definitions>;
   } catch (error) {
     await kv.close();
     throw error;
   }
-  return assemble(kv, follower, opening) as unknown as EventStoreReader<Definitions>;
+}
+
+/** The keys of personal fields, where the options say what unwraps them. */
+async function keysOf(
+  { keyService: service, registry, clock }: Opening,
+  storeId: string,
+  lazyObjects: LazyObjects,
+): Promise<StoreKeys | undefined> {
+  if (service === "hide") registry.useCipher(service);
+  if (service === undefined || service === "hide") return undefined;
+  try {
+    const objects = await lazyObjects.get();
+    const keys = await openStoreKeys({ service, storeId, objects, clock, random: systemRandom, mode: "reading" });
+    registry.useCipher(keys.keys);
+    return keys;
+  } catch (error) {
+    await lazyObjects.close();
+    throw error;
+  }
 }
 
 function checkReaderOptions(options: ReaderOptions<EventDefinitions>): Opening {
@@ -113,16 +152,25 @@ function checkReaderOptions(options: ReaderOptions<EventDefinitions>): Opening {
   if (options.onError !== undefined && typeof options.onError !== "function") {
     throw new InvalidArgumentError("onError", `must be a function, not ${printable(options.onError)}`);
   }
+  const registry = new EventRegistry(checkDefinitions(options.events), systemIds);
+  assertEncrypted(registry.hasPersonalFields, options.encryption);
   return {
     options,
-    registry: new EventRegistry(checkDefinitions(options.events), systemIds),
+    registry,
+    keyService: options.encryption === "hide" ? "hide" : checkEncryption(options.encryption),
     clock: options.clock ?? systemClock,
     pollMs,
     onError: options.onError ?? warn,
   };
 }
 
-function assemble(kv: KeyValueReader, follower: LogFollower, opening: Opening): EventStoreReader {
+function assemble(
+  kv: KeyValueReader,
+  follower: LogFollower,
+  opening: Opening,
+  objects: LazyObjects,
+  storeKeys: StoreKeys | undefined,
+): EventStoreReader {
   const { registry, clock, pollMs, onError } = opening;
   const { recent } = follower;
   const isClosed = (): boolean => kv.status().state === "closed";
@@ -133,11 +181,14 @@ function assemble(kv: KeyValueReader, follower: LogFollower, opening: Opening): 
   const lastPosition = (): number => follower.end.lastPosition;
   // A replica that is stalled goes on by itself, so whoever waits for events goes on waiting.
   const status = (): KvStatus => ({ state: isClosed() ? "closed" : "open" });
-  const reader = new StoreReader({ kv, registry, heads: new StreamHeads(kv), recent, end, assertReadable });
+  const archive = new ArchiveReader(kv, () => objects.get());
+  const reader = new StoreReader({ kv, registry, heads: new StreamHeads(kv), recent, archive, end, assertReadable });
   const subscriptions = new Subscriptions({ reader, registry, recent, lastPosition, status });
   const bus = new EventBus({ subscriptions, registry, lastPosition, onError, hasStopped: isClosed });
   const feed = new LiveFeed(status);
+  const forgotten = storeKeys && new ForgottenElsewhere(recent, storeKeys.keys);
   const onAdvance = (): void => {
+    forgotten?.advance(lastPosition());
     subscriptions.notify();
     feed.notify();
   };
@@ -160,6 +211,11 @@ function assemble(kv: KeyValueReader, follower: LogFollower, opening: Opening): 
       return bus.on(filter, handler);
     },
     asOf: (when) => reader.view<never>(frozenAt(when, reader, follower)),
+    retentions: async () => {
+      assertReadable();
+      const header = decodeStoreHeader((await kv.get(storeHeaderKey)) ?? new Uint8Array(0));
+      return (await RetentionRules.load(kv, header)).infos();
+    },
     waitForPosition: async (position, options) => {
       watch.look();
       await waitForPosition({ feed, lastPosition, isClosed }, position, options);
@@ -171,6 +227,8 @@ function assemble(kv: KeyValueReader, follower: LogFollower, opening: Opening): 
       subscriptions.end();
       const closing = kv.close();
       feed.notify();
+      storeKeys?.close();
+      await objects.close();
       await closing;
     },
     [Symbol.asyncDispose]: async () => await store.close(),

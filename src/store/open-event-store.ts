@@ -6,17 +6,28 @@ import type { LoadedState } from "../decider/state-loader.ts";
 import { StorageUnavailableError, StoreClosedError } from "../errors.ts";
 import { provenLog } from "../history/verify.ts";
 import type { KeyValueStore, KvStatus } from "../kv/kv.ts";
+import { LazyObjects } from "../kv/lazy-objects.ts";
 import { openMemoryKv } from "../kv/memory-kv.ts";
+import { openMemoryObjects } from "../kv/memory-objects.ts";
+import { type ObjectAccess, openObjects } from "../kv/objects.ts";
 import { openSlateKv } from "../kv/slatedb-kv.ts";
+import { Lifecycle } from "../lifecycle/lifecycle.ts";
+import { ArchiveReader } from "../log/archive-reader.ts";
 import { checkOptions } from "../log/arguments.ts";
 import { prepareCommit } from "../log/commit.ts";
 import { CommitPipeline, type SettledCommit } from "../log/commit-pipeline.ts";
+import { Erasures } from "../log/erasures.ts";
 import type { StoreHealth } from "../log/event-store.ts";
 import { explainConflict } from "../log/explain.ts";
 import { IdempotencyKeys } from "../log/idempotency-keys.ts";
+import { RetentionRules } from "../log/retention-rules.ts";
+import { submitSealed } from "../log/sealed-commits.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import { StoreReader } from "../log/store-reader.ts";
 import { StreamHeads } from "../log/stream-heads.ts";
+import { Forgetting, withoutKeys } from "../privacy/forget.ts";
+import { rotateKeys } from "../privacy/rotate-keys.ts";
+import { openStoreKeys, type StoreKeys } from "../privacy/store-keys.ts";
 import { type ErasedFace, Processing } from "../processors/processing.ts";
 import { DeadlineExpired, withDeadline } from "../runtime/deadline.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
@@ -25,7 +36,7 @@ import { Subscriptions } from "../subscriptions/subscriptions.ts";
 import { frozenAt } from "./as-of.ts";
 import type { EventStore, EventStoreView } from "./event-store.ts";
 import { FencingWatch } from "./fencing-watch.ts";
-import { forkStore, type OpenFork, type StorePlace } from "./fork-store.ts";
+import { forkStore, type OpenFork } from "./fork-store.ts";
 import type { Lease } from "./lease.ts";
 import {
   checkLocation,
@@ -35,7 +46,7 @@ import {
   type OpenOptions,
   type Settings,
 } from "./open-options.ts";
-import { recover } from "./recover.ts";
+import { type Recovered, recover } from "./recover.ts";
 import { buildCore, type CoreParts } from "./store-core.ts";
 import { takeLease } from "./take-lease.ts";
 
@@ -58,26 +69,31 @@ export async function openEventStore<const Definitions extends EventDefinitions 
   const takeover = checkTakeover(options, location);
   const storage = checkStorage(options as OpenOptions<EventDefinitions>);
   takeover.signal?.throwIfAborted();
-  if (location.kind === "memory")
-    return (await orClose(openMemoryKv(), (kv) => assemble<Definitions>(kv, settings, { location, s3: {} }))).store;
   const { clock } = settings;
   const s3 = options.s3 ?? {};
+  const objects = new LazyObjects(() => openObjects(location, s3));
+  if (location.kind === "memory")
+    return (await orClose(openMemoryKv(), (kv) => assemble<Definitions>(kv, settings, objects))).store;
   const lease = await takeLease({ location, s3, takeover, clock });
   try {
     const kv = await openSlateKv({ location, s3, clock, ...storage });
-    return (await orClose(kv, () => assemble<Definitions>(kv, settings, { location, s3 }, lease))).store;
+    return (await orClose(kv, () => assemble<Definitions>(kv, settings, objects, lease))).store;
   } catch (error) {
     await lease.abandon();
     throw error;
   }
 }
 
-/** Opens a store on a byte store that is open already, and closes that with it. For tests and tools. */
+/**
+ * Opens a store on a byte store that is open already, and closes that with it. For tests and tools. `objects`: those beside the store
+ * (keys, archives), where they are to outlive it; by default its own, in memory.
+ */
 export async function openEventStoreOn<const Definitions extends EventDefinitions = never>(
   kv: KeyValueStore,
   options: Omit<OpenOptions<Definitions>, "url" | "s3">,
+  objects?: ObjectAccess,
 ): Promise<EventStore<Definitions>> {
-  return (await openWithCore<Definitions>(kv, options)).store;
+  return (await openWithCore<Definitions>(kv, options, objects)).store;
 }
 
 /** A store together with what the layers above the log get of it. For tests and tools. */
@@ -86,14 +102,20 @@ export interface OpenedStore<Definitions extends EventDefinitions = never> {
   readonly core: StoreCore;
 }
 
-/** As `openEventStoreOn`, with the inside of the store beside it. */
+/**
+ * As `openEventStoreOn`, with the inside of the store beside it. `objects`: those beside the store, where they are to outlive it;
+ * by default its own, in memory.
+ */
 export async function openWithCore<const Definitions extends EventDefinitions = never>(
   kv: KeyValueStore,
   options: Omit<OpenOptions<Definitions>, "url" | "s3">,
+  objects?: ObjectAccess,
 ): Promise<OpenedStore<Definitions>> {
   return await orClose(kv, () => {
     const settings = checkSettings(options as Omit<OpenOptions<EventDefinitions>, "url">);
-    return assemble<Definitions>(kv, settings, undefined);
+    const kept = objects === undefined ? undefined : { ...objects, close: async () => {} };
+    const given = new LazyObjects(async () => kept ?? openMemoryObjects(settings.clock));
+    return assemble<Definitions>(kv, settings, given);
   });
 }
 
@@ -110,16 +132,65 @@ async function orClose<T>(kv: KeyValueStore, work: (kv: KeyValueStore) => Promis
 async function assemble<Definitions extends EventDefinitions>(
   kv: KeyValueStore,
   settings: Settings,
-  place: StorePlace | undefined,
+  objects: LazyObjects,
   lease?: Lease,
 ): Promise<OpenedStore<Definitions>> {
+  const recovered = await recover(kv, settings.clock, settings.ids);
+  let storeKeys: StoreKeys | undefined;
+  try {
+    storeKeys = await keysOf(settings, recovered.header, objects);
+    return await assembleOn<Definitions>({ kv, settings, recovered, objects, storeKeys, lease });
+  } catch (error) {
+    storeKeys?.close();
+    await objects.close();
+    throw error;
+  }
+}
+
+/** The keys of personal fields, where the options say what wraps them. */
+async function keysOf(
+  { keyService, clock, random, registry }: Settings,
+  { storeId, families }: Recovered["header"],
+  lazyObjects: LazyObjects,
+): Promise<StoreKeys | undefined> {
+  if (keyService === undefined) return undefined;
+  const mode = families.includes("erasures") ? "used" : "new";
+  const objects = await lazyObjects.get();
+  const keys = await openStoreKeys({ service: keyService, storeId, objects, clock, random, mode });
+  registry.useCipher(keys.keys);
+  return keys;
+}
+
+interface Assembly {
+  readonly kv: KeyValueStore;
+  readonly settings: Settings;
+  readonly recovered: Recovered;
+  readonly objects: LazyObjects;
+  readonly storeKeys: StoreKeys | undefined;
+  readonly lease: Lease | undefined;
+}
+
+async function assembleOn<Definitions extends EventDefinitions>({
+  kv,
+  settings,
+  recovered,
+  objects,
+  storeKeys,
+  lease,
+}: Assembly): Promise<OpenedStore<Definitions>> {
   const { registry, clock } = settings;
-  const { header, end, recent, names } = await recover(kv, clock, settings.ids);
+  const { header, end, recent, names } = recovered;
   const heads = new StreamHeads(kv, names);
   const durableEnd = (): typeof end => pipeline.end;
   const lastPosition = (): number => pipeline.end.lastPosition;
   const assertReadable = (): void => assertOpen(kv);
-  const reader = new StoreReader({ kv, registry, heads, recent, end: durableEnd, assertReadable });
+  const archive = new ArchiveReader(kv, () => objects.get());
+  const rules = await RetentionRules.load(kv, header);
+  const firstKept: RetentionRules["firstKept"] = (streamName, version) => rules.firstKept(streamName, version);
+  const reader = new StoreReader({
+    ...{ kv, registry, heads, recent, archive, firstKept, assertReadable },
+    end: durableEnd,
+  });
   const status = (): KvStatus => statusOf(kv, pipeline);
   const subscriptions = new Subscriptions({ reader, registry, recent, lastPosition, status });
   const keys = new IdempotencyKeys(kv, settings.idempotencyWindowMs);
@@ -131,6 +202,7 @@ async function assemble<Definitions extends EventDefinitions>(
     recent,
     index: reader.index,
     keys,
+    rules,
     end,
     linger: settings.linger,
     timeoutMs: settings.timeoutMs,
@@ -145,24 +217,34 @@ async function assemble<Definitions extends EventDefinitions>(
     onError: settings.onError,
     hasStopped: () => status().state !== "open",
   });
-  const closeHooks: CoreParts["closeHooks"] = [];
+  const closeHooks: CoreParts["closeHooks"] = [() => objects.close()];
   const assertUsable = (): void => assertOpen(kv);
+  const erasures = new Erasures();
+  erasures.add(() => recent.dropDecoded());
   const core = buildCore({
-    ...{ kv, header, reader, subscriptions, pipeline, keys, registry, clock, closeHooks, assertUsable },
+    ...{ kv, header, reader, subscriptions, pipeline, keys, recent, rules, registry, clock, closeHooks, assertUsable },
+    erasures,
+    objects: () => objects.get(),
     ids: settings.ids,
     random: settings.random,
     timeoutMs: settings.timeoutMs,
     onError: settings.onError,
   });
-  const deciders = new Deciders(core);
+  const deciders = new Deciders(core, settings.deciders);
   const processing = await startProcessing(core, settings, deciders, closeHooks);
+  const forgetting = storeKeys && new Forgetting(core, storeKeys.keys, processing);
+  // So that from the first sealed event on a version that does not know them keeps its hands off.
+  if (registry.hasPersonalFields) await core.useFamilies(["erasures"]);
+  const lifecycle = new Lifecycle(core, settings, deciders);
+  lifecycle.start();
+  void forgetting?.resume().catch(core.warn);
   const { onFenced, onError } = settings;
   const onStopped = (): void => subscriptions.notify();
   const watch: FencingWatch = new FencingWatch({ status, lease, onFenced, onError, onStopped });
   lease?.opened();
   const parts: Parts = {
-    ...{ kv, settings, place, reader, subscriptions, bus, pipeline, core, closeHooks },
-    ...{ deciders, processing, lease, watch },
+    ...{ kv, settings, reader, subscriptions, bus, pipeline, core, closeHooks },
+    ...{ deciders, processing, lifecycle, lease, watch, storeKeys, forgetting },
   };
   return { store: face<Definitions>(parts), core };
 }
@@ -187,7 +269,6 @@ async function startProcessing(
 interface Parts {
   readonly kv: KeyValueStore;
   readonly settings: Settings;
-  readonly place: StorePlace | undefined;
   readonly reader: StoreReader;
   readonly subscriptions: Subscriptions;
   readonly bus: EventBus;
@@ -195,9 +276,12 @@ interface Parts {
   readonly core: StoreCore;
   readonly deciders: Deciders;
   readonly processing: Processing;
+  readonly lifecycle: Lifecycle;
   readonly closeHooks: CoreParts["closeHooks"];
   readonly lease: Lease | undefined;
   readonly watch: FencingWatch;
+  readonly storeKeys: StoreKeys | undefined;
+  readonly forgetting: Forgetting | undefined;
 }
 
 function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<Definitions> {
@@ -206,18 +290,19 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
   let closing: Promise<void> | undefined;
   const store: ErasedStore = {
     ...reader.view<never>(async () => pipeline.end.lastPosition),
-    ...parts.processing.face(),
+    ...parts.lifecycle.face(parts.processing.face()),
     ...provenLog({ kv, end: () => pipeline.end, assertReadable: () => assertOpen(kv) }),
     append: async (streamName, events, options) => {
       const { expectedVersion, ...rest } = checkOptions(options, appendOptionNames, "options", {
         outcome: "not-applied",
       });
       const request = { appends: [{ streamName, events, expectedVersion }], ...rest };
-      const { record, replayed } = await pipeline.submit(prepareCommit(request, registry, true));
+      const { record, replayed } = await submitSealed(pipeline, registry, prepareCommit(request, registry, true));
       const streamVersion = record.streams.find((stream) => stream.streamName === streamName)?.streamVersion ?? 0;
       return { streamVersion, position: record.position, recordedAt: new Date(record.recordedAtMs), replayed };
     },
-    commit: async (request) => commitResult(await pipeline.submit(prepareCommit(request, registry, false))),
+    commit: async (request) =>
+      commitResult(await submitSealed(pipeline, registry, prepareCommit(request, registry, false))),
     subscribe: (options) => {
       assertOpen(kv);
       return subscriptions.subscribe(options);
@@ -231,11 +316,16 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
     decide: (decision, options) => deciders.decide(decision, options),
     load: (decider, id) => deciders.load(decider, id).then(stateOf),
     snapshot: (decider, id) => deciders.snapshot(decider, id),
+    forget: async (subject, options) => await (parts.forgetting ?? withoutKeys()).forget(subject, options),
+    rotateKeys: async () => {
+      assertOpen(kv);
+      return await rotateKeys(parts.storeKeys ?? withoutKeys());
+    },
     fork: async (url, options) => {
       assertOpen(kv);
-      const open: OpenFork = async (forked, own, at, lease) =>
-        (await orClose(forked, () => assemble(forked, own, at, lease))).store;
-      return await forkStore({ kv, settings, place: parts.place, open }, url, options);
+      const open: OpenFork = async (forked, own, objects, lease) =>
+        (await orClose(forked, () => assemble(forked, own, objects, lease))).store;
+      return await forkStore({ kv, settings, objects: () => parts.core.objects(), open }, url, options);
     },
     health: () => health(parts, closing !== undefined),
     stats: () => ({ commits: pipeline.stats(), storage: kv.stats(), objectStore: kv.objectStoreStats?.() }),
@@ -311,6 +401,7 @@ async function close(parts: Parts): Promise<void> {
     if (!(error instanceof DeadlineExpired)) throw error;
     throw new StorageUnavailableError("The storage did not confirm the commits that were under way", { cause: error });
   } finally {
+    parts.storeKeys?.close();
     await closeStorage(kv, lease);
   }
 }

@@ -5,9 +5,12 @@ import { expiresAfterMsMax } from "../format/lease-record.ts";
 import { checkDiskCache, type DiskCacheOptions } from "../kv/disk-cache.ts";
 import { parseStoreUrl, type S3Options, type StoreLocation } from "../kv/object-store.ts";
 import { type StorageProfile, storageProfiles } from "../kv/slatedb-settings.ts";
+import { type CompactionOptions, type CompactionSettings, checkCompaction } from "../lifecycle/compaction-options.ts";
 import { checkInteger, checkOptions, checkSignal } from "../log/arguments.ts";
 import { idempotencyWindowMsDefault } from "../log/idempotency-keys.ts";
 import { AdaptiveLinger, fixedLinger, type Linger } from "../log/linger.ts";
+import { assertEncrypted, checkEncryption, type EncryptionOptions } from "../privacy/encryption.ts";
+import type { KeyService } from "../privacy/key-service.ts";
 import { type ProcessingOptions, processingOptionNames } from "../processors/processing.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
 import { millisecondsMax } from "../runtime/deadline.ts";
@@ -24,6 +27,8 @@ export interface OpenOptions<Definitions extends EventDefinitions = never> exten
   readonly url: string;
   /** The events of each category. Left out, the store takes any event; given, it takes only these. */
   readonly events?: readonly Definitions[];
+  /** What wraps the keys of personal fields; to be given where events have such, and to read those that are stored. */
+  readonly encryption?: EncryptionOptions;
   /** How to reach a bucket; what is missing comes from `AWS_*`, then from profiles and roles. Credentials that end are renewed. */
   readonly s3?: S3Options;
   /**
@@ -43,6 +48,15 @@ export interface OpenOptions<Definitions extends EventDefinitions = never> exten
   readonly commitTimeoutMs?: number;
   /** How long an `idempotencyKey` is remembered at least. Default: seven days. */
   readonly idempotencyWindowMs?: number;
+  /**
+   * How the compactor works in the background: small pages become large ones, snapshots are kept. `false`: only when `compact` is
+   * called. Default: a pass each 4,096 events, in at most a quarter of the writer's time.
+   */
+  readonly compaction?: false | CompactionOptions;
+  /** Made by `defineDecider`: known from the beginning, and not only once they are used, so that snapshots are kept for them. */
+  readonly deciders?: readonly object[];
+  /** How long after its deletion a stream can be had back; then its events are dropped. From 0. Default: thirty days. */
+  readonly deletionGraceMs?: number;
   /** Told what handlers of `on`, and `onFenced`, throw, and of what fails in the background. Default: a process warning. */
   readonly onError?: (error: unknown) => void;
   /**
@@ -75,12 +89,16 @@ export interface OpenOptions<Definitions extends EventDefinitions = never> exten
 const optionNames = [
   "url",
   "events",
+  "encryption",
   "s3",
   "storage",
   "cache",
   "commitLingerMs",
   "commitTimeoutMs",
   "idempotencyWindowMs",
+  "compaction",
+  "deciders",
+  "deletionGraceMs",
   "onError",
   "takeover",
   "takeoverTimeoutMs",
@@ -105,6 +123,7 @@ export const s3OptionNames: readonly string[] = [
 
 const commitTimeoutMsDefault = 30_000;
 const commitLingerMsMax = 10_000;
+const deletionGraceMsDefault: number = 30 * 24 * 60 * 60 * 1_000;
 const writerNameLengthMax = 128;
 const leaseIntervalMsMin = 100;
 const leaseIntervalMsMax: number = expiresAfterMsMax / expiresAfterIntervals;
@@ -207,9 +226,17 @@ export function checkStorage({ storage, cache }: OpenOptions<EventDefinitions>):
   return { profile: profileOf(storage), ...(cache === undefined ? {} : { cache }) };
 }
 
+function checkDeciders(deciders: unknown): readonly unknown[] {
+  if (deciders === undefined || Array.isArray(deciders)) return deciders ?? [];
+  throw new InvalidArgumentError("deciders", `must be a list of defineDecider(...), not ${printable(deciders)}`);
+}
+
 /** The options as they hold: checked, with their defaults. */
 export interface Settings {
   readonly registry: EventRegistry;
+  /** The same for a copy of the store, with processors of its own: nothing that a store changes is shared. */
+  readonly forFork: (processing: ProcessingOptions) => Settings;
+  readonly keyService: KeyService | undefined;
   readonly clock: Clock;
   readonly ids: IdSource;
   readonly random: Random;
@@ -219,6 +246,9 @@ export interface Settings {
   readonly onError: (error: unknown) => void;
   readonly onFenced: ((info: FencedInfo) => unknown) | undefined;
   readonly processing: ProcessingOptions;
+  readonly compaction: CompactionSettings;
+  readonly deciders: readonly unknown[];
+  readonly deletionGraceMs: number;
 }
 
 /** Throws `invalid-argument` for the first option that cannot be. */
@@ -233,8 +263,15 @@ export function checkSettings(options: Omit<OpenOptions<EventDefinitions>, "url"
   if (options.onFenced !== undefined && typeof options.onFenced !== "function") {
     throw new InvalidArgumentError("onFenced", `must be a function, not ${printable(options.onFenced)}`);
   }
+  const registry = new EventRegistry(checkDefinitions(options.events), ids);
+  assertEncrypted(registry.hasPersonalFields, options.encryption);
   return {
-    registry: new EventRegistry(checkDefinitions(options.events), ids),
+    registry,
+    forFork: (processing) => {
+      const { projections: _p, reactors: _r, processManagers: _m, onFenced: _f, ...rest } = options;
+      return checkSettings({ ...rest, ...processing });
+    },
+    keyService: checkEncryption(options.encryption),
     clock: options.clock ?? systemClock,
     ids,
     random: options.random ?? systemRandom,
@@ -245,5 +282,8 @@ export function checkSettings(options: Omit<OpenOptions<EventDefinitions>, "url"
     onError: options.onError ?? warn,
     onFenced: options.onFenced,
     processing: options,
+    compaction: checkCompaction(options.compaction),
+    deciders: checkDeciders(options.deciders),
+    deletionGraceMs: checkInteger(options.deletionGraceMs, "deletionGraceMs", 0) ?? deletionGraceMsDefault,
   };
 }

@@ -3,10 +3,15 @@
 import { cacheFamilies, type LaterFamily, storeHeaderKey, type UpperFamily } from "../format/key-families.ts";
 import { encodeStoreHeader, type StoreHeader } from "../format/records.ts";
 import type { KeyValueStore, KvReader } from "../kv/kv.ts";
+import type { ObjectAccess } from "../kv/objects.ts";
 import { prepareCommit } from "../log/commit.ts";
 import type { CommitExtras } from "../log/commit-extras.ts";
 import type { CommitPipeline } from "../log/commit-pipeline.ts";
+import type { Erasures } from "../log/erasures.ts";
 import type { IdempotencyKeys } from "../log/idempotency-keys.ts";
+import type { RecentLog } from "../log/recent-log.ts";
+import type { RetentionRules } from "../log/retention-rules.ts";
+import { submitSealed } from "../log/sealed-commits.ts";
 import type { CoreCommit, CoreCommitResult, StoreCore } from "../log/store-internals.ts";
 import type { StoreReader } from "../log/store-reader.ts";
 import type { Clock } from "../runtime/clock.ts";
@@ -23,11 +28,15 @@ export interface CoreParts {
   readonly subscriptions: Subscriptions;
   readonly pipeline: CommitPipeline;
   readonly keys: IdempotencyKeys;
+  readonly recent: RecentLog;
+  readonly rules: RetentionRules;
+  readonly objects: () => Promise<ObjectAccess>;
   readonly registry: EventRegistry;
   readonly clock: Clock;
   readonly ids: IdSource;
   readonly random: Random;
   readonly timeoutMs: number;
+  readonly erasures: Erasures;
   readonly onError: (error: unknown) => void;
   /** Filled by the layers above; run when the store closes. */
   readonly closeHooks: (() => Promise<void> | void)[];
@@ -46,6 +55,10 @@ class HeaderKeeper {
   constructor(header: StoreHeader, submit: StoreCore["submit"]) {
     this.#header = header;
     this.#submit = submit;
+  }
+
+  lists(family: NotedFamily): boolean {
+    return this.#missing([family]).length === 0;
   }
 
   async use(families: readonly NotedFamily[]): Promise<void> {
@@ -75,8 +88,14 @@ class HeaderKeeper {
   }
 }
 
-function extrasOf({ rows, guard }: CoreCommit): CommitExtras {
-  return { ...(rows === undefined ? {} : { rows }), ...(guard === undefined ? {} : { guard }) };
+function extrasOf({ rows, maintenance, heads, guard, system }: CoreCommit): CommitExtras {
+  return {
+    ...(rows === undefined ? {} : { rows }),
+    ...(maintenance === undefined ? {} : { maintenance }),
+    ...(heads === undefined ? {} : { heads }),
+    ...(guard === undefined ? {} : { guard }),
+    ...(system === undefined ? {} : { system }),
+  };
 }
 
 /** Handed out as plain reads: whoever has them cannot write past the pipeline. */
@@ -91,9 +110,9 @@ function readsOf(kv: KeyValueStore): KvReader {
 export function buildCore(parts: CoreParts): StoreCore {
   const { kv, reader, subscriptions, pipeline, keys, registry } = parts;
   const submit = async (commit: CoreCommit): Promise<CoreCommitResult> => {
-    const { rows: _rows, guard: _guard, ...request } = commit;
+    const { rows: _r, maintenance: _m, heads: _h, guard: _g, system: _s, ...request } = commit;
     const prepared = prepareCommit({ appends: [], ...request }, registry, false, extrasOf(commit));
-    const { record, replayed } = await pipeline.submit(prepared);
+    const { record, replayed } = await submitSealed(pipeline, registry, prepared);
     const events = (): readonly RecordedEvent[] => {
       if (replayed) return [];
       let position = record.position - prepared.eventCount;
@@ -109,11 +128,19 @@ export function buildCore(parts: CoreParts): StoreCore {
     return { record, replayed, events };
   };
   const afterCommit: Parameters<StoreCore["addAfterCommit"]>[0][] = [];
+  const forgetHooks: Parameters<StoreCore["onForget"]>[0][] = [];
   const keeper = new HeaderKeeper(parts.header, submit);
+  let maintained: Promise<unknown> = Promise.resolve();
   return {
     submit,
     rows: readsOf(kv),
+    inMaintenance: (work) => {
+      const working = maintained.then(work);
+      maintained = working.catch(() => {});
+      return working;
+    },
     useFamilies: (families) => keeper.use(families),
+    usesFamily: (family) => keeper.lists(family),
     findByKey: async (key) => (await keys.find([key])).get(key),
     addAfterCommit: (hook) => {
       afterCommit.push(hook);
@@ -133,6 +160,19 @@ export function buildCore(parts: CoreParts): StoreCore {
     follow: (from, filter, signal, to) => subscriptions.follow(from, filter, signal, to),
     grown: (position, signal) => subscriptions.grown(position, signal),
     lastPosition: () => pipeline.end.lastPosition,
+    positionAt: (timeMs) => reader.positionAt(timeMs),
+    storedEvents: (from, to, filter) => reader.stored(from, to, filter),
+    storedStream: (streamName, from, to) => reader.storedStream(streamName, from, to),
+    forget: (positions) => {
+      parts.recent.drop(positions);
+      const gone = new Set(positions);
+      for (const hook of forgetHooks) hook(gone);
+    },
+    onForget: (hook) => {
+      forgetHooks.push(hook);
+    },
+    rules: parts.rules,
+    objects: parts.objects,
     assertOpen: parts.assertUsable,
     registry,
     clock: parts.clock,
@@ -146,6 +186,7 @@ export function buildCore(parts: CoreParts): StoreCore {
         // There is nobody left to tell.
       }
     },
+    erasures: parts.erasures,
     onClose: (hook) => {
       parts.closeHooks.push(hook);
     },

@@ -7,7 +7,9 @@
 import { InvalidArgumentError, printable } from "../errors.ts";
 import type { StoredEvent } from "../format/envelope.ts";
 import type { KvStatus } from "../kv/kv.ts";
-import { checkInteger, checkOptions, checkSignal } from "../log/arguments.ts";
+import { checkGaps, checkInteger, checkOptions, checkSignal } from "../log/arguments.ts";
+import type { LogGap } from "../log/event-store.ts";
+import { withGaps } from "../log/gaps.ts";
 import type { RecentEvent, RecentLog } from "../log/recent-log.ts";
 import type { StoreReader } from "../log/store-reader.ts";
 import type { EventRegistry } from "../schema/registry.ts";
@@ -47,23 +49,22 @@ export class Subscriptions {
     this.#feed.notify();
   }
 
+  /** Typed as events alone; where gaps are asked for they are among them. */
   subscribe(options: unknown): AsyncGenerator<RecordedEvent> {
-    const given = checkOptions(options, ["from", "filter", "signal"]);
+    const given = checkOptions(options, ["from", "filter", "gaps", "signal"]);
+    const gaps = checkGaps(given.gaps);
     const filter = checkFilter(given.filter);
     const signal = checkSignal(given.signal);
     const left = new AbortController();
-    const events = this.follow(
-      this.#start(given.from),
-      filter,
-      signal === undefined ? left.signal : AbortSignal.any([signal, left.signal]),
-    );
+    const either = signal === undefined ? left.signal : AbortSignal.any([signal, left.signal]);
+    const events = this.#follow(this.#start(given.from), filter, either, Number.POSITIVE_INFINITY, gaps);
     // Leaving the loop must not wait for the next event.
     const leave = events.return.bind(events);
     events.return = (value) => {
       left.abort();
       return leave(value);
     };
-    return events;
+    return events as AsyncGenerator<RecordedEvent>;
   }
 
   /**
@@ -79,12 +80,23 @@ export class Subscriptions {
   }
 
   /** The events from position `from` on that match, and those to come, up to position `to`. */
-  async *follow(
+  follow(
     from: number,
     filter: CheckedFilter,
     signal?: AbortSignal,
     to: number = Number.POSITIVE_INFINITY,
   ): AsyncGenerator<RecordedEvent> {
+    // Without gaps there are none among them.
+    return this.#follow(from, filter, signal, to, false) as AsyncGenerator<RecordedEvent>;
+  }
+
+  async *#follow(
+    from: number,
+    filter: CheckedFilter,
+    signal: AbortSignal | undefined,
+    to: number,
+    gaps: boolean,
+  ): AsyncGenerator<RecordedEvent | LogGap> {
     const { recent, reader, lastPosition } = this.#options;
     const ended = (): boolean => this.#closed || signal?.aborted === true;
     for (let next = from; next <= to && !ended(); ) {
@@ -98,15 +110,25 @@ export class Subscriptions {
       if (next >= recent.firstReadable) {
         // Events with their bytes: held here, they stay readable however slow the subscriber is.
         const slice = recent.slice(next, last, sliceEventsMax);
+        const read = { from: next, to: slice.next - 1, backwards: false, count: undefined };
+        const isWhole = slice.events.length === slice.next - next;
         next = slice.next;
-        for (const event of this.#decode(slice.events, filter)) {
-          yield event;
-          if (ended()) return;
+        const keys = this.#options.registry.fetchKeys(slice.events.map(([, stored]) => stored));
+        if (keys !== undefined) await keys;
+        const events = this.#decode(slice.events, filter);
+        if (gaps && !isWhole) yield* withGaps(events, reader.dropped, read);
+        else {
+          for (const event of events) {
+            yield event;
+            if (ended()) return;
+          }
         }
         continue;
       }
       try {
-        for await (const event of reader.read(next, last, filter)) {
+        const read = { from: next, to: last, backwards: false, count: undefined };
+        const events = reader.read(next, last, filter);
+        for await (const event of gaps ? withGaps(events, reader.dropped, read) : events) {
           yield event;
           if (ended()) return;
         }

@@ -52,4 +52,21 @@ export interface RecordedEvent<Type extends string = string, Data = unknown> {
   readonly part?: { readonly index: number; readonly count: number };
   readonly metadata: EventMetadata;
   readonly tags: readonly string[];
+  /** Absent where nothing of the data is personal. */
+  readonly personal?: PersonalPart;
+}
+
+/** What of an event's data is stored encrypted, and whether it can still be read. */
+export interface PersonalPart {
+  /** Stands for the subject without naming it; the same in all its events and in `$SubjectForgotten`. */
+  readonly subject: string;
+  /** Paths of the fields that are in this event, in the data as it was stored. */
+  readonly fields: readonly string[];
+  /**
+   * Why they are `null`: the subject is `"forgotten"`, or they are `"hidden"` because the store was opened so. Absent where they
+   * are as they were stored.
+   */
+  readonly erased?: "forgotten" | "hidden";
+  /** When the subject was forgotten. */
+  readonly erasedAt?: Date;
 }

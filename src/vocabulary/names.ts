@@ -27,3 +27,8 @@ export function categoryOf(streamName: string): string {
   const dash = streamName.indexOf("-");
   return dash <= 0 ? streamName : streamName.slice(0, dash);
 }
+
+/** Whether the name is one of the store's own: of streams and types in which it records what happens to the log itself. */
+export function isReserved(name: string): boolean {
+  return name.startsWith("$");
+}

@@ -8,7 +8,24 @@ import { environment, line, mainScript, manyLines, strata, Workplace } from "./s
 
 setDefaultTimeout(60_000);
 
-const commands = ["import", "export", "read", "streams", "stats", "verify", "backup", "restore", "writer", "cost"];
+const commands = [
+  "import",
+  "export",
+  "read",
+  "streams",
+  "stats",
+  "verify",
+  "backup",
+  "restore",
+  "writer",
+  "cost",
+  "compact",
+  "retention",
+  "truncate",
+  "delete",
+  "undelete",
+  "archive",
+];
 
 describe("Help", () => {
   test("of the whole lists the commands, the exit codes and an example", async () => {

@@ -43,6 +43,7 @@ describe("The README", () => {
     /^Placed 1\n$/,
     /customer: "kim"[\s\S]*total: 20/,
     /^invalid-event data.quantity\n$/,
+    /^null Rome forgotten 1\n$/,
     /^a writes\nb writes\n$/,
     /^\d+ OrderPlaced \[\n?[\s\S]*\]\n$/,
     /^true 0\ntrue\n2 1\n$/,

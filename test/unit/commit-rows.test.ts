@@ -1,7 +1,14 @@
 /** Commits with rows of their own: atomic with the events, judged in order, bounded, and honest where storage fails. */
 
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { snapshotKey, storeHeaderKey, streamHeadKey } from "../../src/format/key-families.ts";
+import {
+  globalPageKey,
+  globalPageSpan,
+  snapshotKey,
+  storeHeaderKey,
+  streamHeadKey,
+} from "../../src/format/key-families.ts";
+import { decodeGlobalPage, encodeGlobalPage } from "../../src/format/pages.ts";
 import { decodeStoreHeader } from "../../src/format/records.ts";
 import { ConflictError, StorageUnavailableError } from "../../src/index.ts";
 import type { KvOperation } from "../../src/kv/kv.ts";
@@ -300,5 +307,52 @@ test("Many rows do not pile up in one group: each counts for the time that it ta
   gate.open();
   await Promise.all([first, ...commits]);
   expect(gate.batches.slice(1).map((batch) => batch.length)).toEqual([6_000, 6_000, 6_000]);
+  await store.close();
+});
+
+test("Maintenance rearranges pages of the log under a scan and behind it, takes no position, and touches nothing else", async () => {
+  const { gate, store, core } = await gated();
+  for (let count = 0; count < 4; count += 1)
+    await store.append("a-1", [{ type: "T", data: count }], { expectedVersion: count });
+  const cursor = await core.rows.scan(globalPageSpan(1), "lookup");
+  const rows = await cursor.next(10);
+  cursor.close();
+  const reading = store.readAll();
+  expect((await reading.next()).value?.position).toBe(1);
+  const merged = encodeGlobalPage(rows.flatMap(decodeGlobalPage));
+  const { record } = await core.inMaintenance(() =>
+    core.submit({
+      maintenance: [
+        ...rows.map(({ key: old }): KvOperation => ({ kind: "delete", key: old })),
+        { kind: "put", ...merged },
+      ],
+      checks: [{ streamName: "a-1", expectedVersion: 4 }],
+    }),
+  );
+  expect([record.position, record.eventCount]).toEqual([4, 0]);
+  const positions: number[] = [];
+  for await (const { position } of reading) positions.push(position);
+  expect(positions).toEqual([2, 3, 4]);
+  expect(await core.rows.get(globalPageKey(1))).toBeUndefined();
+  expect((await Array.fromAsync(store.readAll({ fromPosition: 3 }))).map((event) => event.data)).toEqual([2, 3]);
+  expect(gate.batches.at(-1)?.map((row) => row.key[0])).toEqual([0x30, 0x30, 0x30, 0x30, 0x30]);
+  expect(await errorOf(core.submit({ maintenance: [put("row", "x")] }))).toMatchObject({ code: "internal" });
+  const head: KvOperation = { kind: "delete", key: streamHeadKey("a-1") };
+  expect(await errorOf(core.submit({ maintenance: [head] }))).toMatchObject({ code: "internal" });
+  await store.close();
+});
+
+test("Turns of maintenance come one after another, also behind one that failed", async () => {
+  const { store, core } = await gated();
+  const told: string[] = [];
+  const turn = async (name: string): Promise<void> => {
+    told.push(`${name} begins`);
+    await core.submit({ rows: [put(name, "x")] });
+    told.push(`${name} ends`);
+    if (name === "one") throw new RangeError("mine");
+  };
+  const turns = await Promise.allSettled(["one", "two"].map((name) => core.inMaintenance(() => turn(name))));
+  expect(turns.map(({ status }) => status)).toEqual(["rejected", "fulfilled"]);
+  expect(told).toEqual(["one begins", "one ends", "two begins", "two ends"]);
   await store.close();
 });

@@ -1,0 +1,84 @@
+/**
+ * Commands that change a store which nobody else writes to: they wait for its writer to go, for as long as they are told to,
+ * and do not begin while it is there. What they do is recorded in the store with who did it.
+ */
+
+import { printable } from "../errors.ts";
+import { type EventMetadata, type EventStore, type ExpectedVersion, openEventStore } from "../index.ts";
+import type { Arguments, OptionDescription } from "./arguments.ts";
+import { type ExitCode, exitCodes, usageFailure } from "./failure.ts";
+import { assertExists, chosenStore, storeOptions } from "./open-store.ts";
+import { standardOutput } from "./output.ts";
+import { visible } from "./text.ts";
+
+const waitSecondsMax = 86_400;
+
+/** Every command that changes a store has these. */
+export const changeOptions: readonly OptionDescription[] = [
+  { name: "actor", value: "NAME", text: "who does it, for the audit trail" },
+  { name: "wait", value: "SECONDS", text: "how long to wait for the store's writer to go (default: 0)" },
+  ...storeOptions,
+];
+
+/** For those that say what they expect of the stream. */
+export const expectedVersionOption: OptionDescription = {
+  name: "expected-version",
+  value: "V",
+  text: "do nothing unless the stream has exactly so many events (default: any)",
+};
+
+/** For the notes of these commands. */
+export const changeNote =
+  "It opens the store for writing, and does not begin while a service writes to it: there the service's own calls do the same. It is recorded as an event of the stream $strata-lifecycle.";
+
+/** What a command has come to: for people, line by line, and for programs. */
+export interface Told {
+  readonly lines: readonly string[];
+  readonly json: object;
+}
+
+export function metadataOf(given: Arguments): { readonly metadata?: EventMetadata } {
+  const actor = given.text("actor");
+  return actor === undefined ? {} : { metadata: { actor } };
+}
+
+export function expectedVersionOf(given: Arguments): Exclude<ExpectedVersion, "no-stream"> {
+  return given.integer("expected-version", 1) ?? "any";
+}
+
+const unitsMs: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** A span of time as in `90d`, `12h`, `30m` or `45s`. */
+export function duration(text: string, option: string): number {
+  const [, count, unit = ""] = /^(\d{1,9})([smhd])$/.exec(text) ?? [];
+  const ms = Number(count) * (unitsMs[unit] ?? Number.NaN);
+  if (Number.isSafeInteger(ms) && ms > 0) return ms;
+  throw usageFailure(`--${option} must be a time as in 90d, 12h, 30m or 45s, not ${printable(text)}`);
+}
+
+/** A stream's name on a line of its own. */
+export function streamLine(streamName: string): string {
+  return `stream    ${visible(streamName)}`;
+}
+
+/** Opens the store, has `work` do what it does, and tells of it. */
+export async function changeStore(given: Arguments, work: (store: EventStore) => Promise<Told>): Promise<ExitCode> {
+  const chosen = chosenStore(given);
+  const waitSeconds = given.integer("wait", 0, waitSecondsMax) ?? 0;
+  await assertExists(chosen);
+  const { location, s3 } = chosen;
+  await using store = await openEventStore({
+    ...{
+      url: location.url,
+      s3: { ...s3, createBucket: false },
+      compaction: false,
+      writerName: "strata, the command line",
+    },
+    ...{ takeover: "when-idle", takeoverTimeoutMs: waitSeconds * 1_000 },
+  });
+  const { lines, json } = await work(store);
+  const output = standardOutput();
+  await output.write(given.flag("json") ? `${JSON.stringify(json)}\n` : lines.map((line) => `${line}\n`).join(""));
+  await output.close();
+  return exitCodes.ok;
+}

@@ -1,0 +1,44 @@
+/**
+ * Commits whose events have personal fields: their keys are brought to hand, and the fields sealed, before the commit takes its
+ * place in the queue. A key that was destroyed while it waited there makes the judge refuse the commit, which is then sealed anew:
+ * what is acknowledged behind a `forget` is readable.
+ */
+
+import { EncryptionKeyError, EventStoreError, OverloadedError, withOutcome } from "../errors.ts";
+import type { EventRegistry } from "../schema/registry.ts";
+import type { PreparedCommit } from "./commit.ts";
+import type { CommitPipeline, SettledCommit } from "./commit-pipeline.ts";
+
+/** How often a commit is sealed anew because its subject was forgotten meanwhile. */
+const sealingsMax = 5;
+
+/** What the judge refuses a commit with whose key is gone. It does not leave the log. */
+export class KeyDestroyedError extends Error {
+  override readonly name = "KeyDestroyedError";
+}
+
+/** Seals what is to be sealed, and submits. Throws as `CommitPipeline.submit`, and `encryption-key`. */
+export async function submitSealed(
+  pipeline: Pick<CommitPipeline, "submit">,
+  registry: EventRegistry,
+  commit: PreparedCommit,
+): Promise<SettledCommit> {
+  const { personal } = commit;
+  if (personal === undefined) return await pipeline.submit(commit);
+  for (let sealing = 1; sealing <= sealingsMax; sealing += 1) {
+    try {
+      if (personal.some(({ key }) => key?.isUsable !== true)) await registry.sealAll(personal);
+    } catch (error) {
+      // Whatever became of the key, no event was written.
+      throw error instanceof EventStoreError ? withOutcome(error, "not-applied") : error;
+    }
+    if (personal.some(({ key }) => key === undefined))
+      throw new EncryptionKeyError("A subject's key could not be brought to hand", { outcome: "not-applied" });
+    try {
+      return await pipeline.submit(commit);
+    } catch (error) {
+      if (!(error instanceof KeyDestroyedError)) throw error;
+    }
+  }
+  throw new OverloadedError("The commit's subjects are being forgotten again and again");
+}

@@ -1,0 +1,40 @@
+/**
+ * A reader's part in forgetting: it sees the receipts that the writer leaves in the log, destroys the keys that it has in memory, and
+ * forgets what was decoded by them. A receipt that it never sees, because it fell behind by too much, is made good by looking for
+ * each key in storage again now and then (`recheckMsOfReaders`).
+ */
+
+import { decodeEvent } from "../format/envelope.ts";
+import type { RecentLog } from "../log/recent-log.ts";
+import { checkFilter } from "../vocabulary/filter.ts";
+import { forgottenType, type SubjectForgotten } from "../vocabulary/forgotten.ts";
+import type { SubjectKeys } from "./subject-keys.ts";
+
+const receipts = checkFilter({ types: [forgottenType] });
+
+export class ForgottenElsewhere {
+  readonly #recent: RecentLog;
+  readonly #keys: SubjectKeys;
+  #seenTo: number;
+
+  constructor(recent: RecentLog, keys: SubjectKeys) {
+    this.#recent = recent;
+    this.#keys = keys;
+    this.#seenTo = recent.lastPosition;
+  }
+
+  /** The log ends at `position` now. */
+  advance(position: number): void {
+    const from = Math.max(this.#seenTo, this.#recent.firstPosition - 1);
+    this.#seenTo = position;
+    if (receipts === undefined) return;
+    const found = this.#recent.matching(receipts, from, position);
+    for (const at of found) {
+      const stored = this.#recent.find(at)?.stored;
+      if (stored === undefined) continue;
+      const { subject, keys, forgottenAt } = decodeEvent(stored).data as SubjectForgotten;
+      this.#keys.expire(subject, keys, Date.parse(forgottenAt));
+    }
+    if (found.length > 0) this.#recent.dropDecoded();
+  }
+}

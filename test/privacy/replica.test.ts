@@ -1,0 +1,63 @@
+/** Readers beside the writer: they decrypt, they stop when a subject is forgotten, and some must not see personal data at all. */
+
+import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { openEventStore, openEventStoreReader, type RecordedEvent } from "../../src/index.ts";
+import { kinds, stopServer } from "../replica/places.ts";
+import { collect, errorOf, take } from "../support/collect.ts";
+import { encryption, otherMasterKey, people, registered } from "../support/people.ts";
+
+setDefaultTimeout(60_000);
+afterAll(stopServer);
+
+function namesOf(events: readonly RecordedEvent[]): unknown[] {
+  return events.map(({ data }) => (data as { name?: unknown }).name);
+}
+
+describe("A replica", () => {
+  for (const { name, available, create } of kinds) {
+    test.skipIf(!available)(`reads personal fields, and no longer once it has seen the receipt, ${name}`, async () => {
+      await using place = await create();
+      const { url, s3 } = place;
+      await using store = await openEventStore({ url, s3, events: [people], encryption });
+      await store.append("person-1", [registered("1", "Kim")], { expectedVersion: 0 });
+      await store.append("person-2", [registered("2", "Lee")], { expectedVersion: 0 });
+      await using reader = await openEventStoreReader({ url, s3, events: [people], encryption, pollIntervalMs: 50 });
+      expect(namesOf(await collect(reader.readAll()))).toEqual(["Kim", "Lee"]);
+      expect(namesOf(await take(reader.subscribe({ from: "start" }), 2))).toEqual(["Kim", "Lee"]);
+      const { position } = await store.forget("person:1");
+      await reader.waitForPosition(position);
+      expect(namesOf(await collect(reader.readAll({ filter: { types: ["Registered"] } })))).toEqual([null, "Lee"]);
+      expect(namesOf(await take(reader.subscribe({ from: "start" }), 2))).toEqual([null, "Lee"]);
+      const [event] = await collect(reader.asOf(1).readStream("person-1"));
+      expect(event?.personal?.erased).toBe("forgotten");
+    });
+  }
+
+  test("that may not see personal data hides it, and says so", async () => {
+    await using place = await (kinds[0]?.create() ?? Promise.reject(new Error("unreachable")));
+    await using store = await openEventStore({ url: place.url, events: [people], encryption });
+    await store.append("person-1", [registered("1", "Kim"), { type: "PlanChanged", data: { plan: "gold" } }], {
+      expectedVersion: 0,
+    });
+    await using reader = await openEventStoreReader({ url: place.url, events: [people], encryption: "hide" });
+    const [first, second] = await collect(reader.readAll());
+    expect<unknown>(first?.data).toEqual({
+      ...registered("1").data,
+      name: null,
+      address: { street: null, city: "Berlin" },
+    });
+    expect(first?.personal).toMatchObject({ erased: "hidden", fields: ["name", "address.street"] });
+    expect(second?.data).toEqual({ plan: "gold" });
+  });
+
+  test("is refused a wrong master key, and events with personal fields without one", async () => {
+    await using place = await (kinds[0]?.create() ?? Promise.reject(new Error("unreachable")));
+    await using store = await openEventStore({ url: place.url, events: [people], encryption });
+    await store.append("person-1", [registered("1")], { expectedVersion: 0 });
+    const wrong = { url: place.url, encryption: { masterKey: otherMasterKey } };
+    expect((await errorOf(openEventStoreReader(wrong))).code).toBe("encryption-key");
+    expect((await errorOf(openEventStoreReader({ url: place.url, events: [people] }))).code).toBe("invalid-argument");
+    await using untyped = await openEventStoreReader({ url: place.url });
+    expect((await errorOf(collect(untyped.readAll()))).code).toBe("unreadable-event");
+  });
+});
