@@ -206,8 +206,17 @@ export { openEventStoreReader, type ReaderOptions } from "./store/open-event-sto
 export type { OpenOptions } from "./store/open-options.ts";
 export { readWriterLease, type WriterLeaseOptions } from "./store/read-writer-lease.ts";
 // Words
+export type { ChainHead, KeptHead } from "./vocabulary/chain-head.ts";
 export type { EventMetadata, NewEvent, RecordedEvent } from "./vocabulary/event.ts";
 export type { ExpectedVersion } from "./vocabulary/expected-version.ts";
 export type { EventFilter, FilterClause } from "./vocabulary/filter.ts";
 export { categoryOf } from "./vocabulary/names.ts";
+export type {
+  ProvenLog,
+  VerifyBreak,
+  VerifyBreakKind,
+  VerifyOptions,
+  VerifyProgress,
+  VerifyReport,
+} from "./vocabulary/verification.ts";
 export type { WriterLease } from "./vocabulary/writer-lease.ts";

@@ -11,6 +11,8 @@
  * | 11  | stream names     | - ; segment                  | what the filter of names covers; a segment of it             |
  * | 20  | stream events    | stream name, last version    | a page (pages.ts)                                            |
  * | 30  | global log       | last position                | a page, complete without look-ups                            |
+ * | 31  | chain links      | position                     | the link of the hash chain there (chain.ts)                  |
+ * | 32  | dropped          | part, segment                | which positions have no event any more, and their digests    |
  * | 40  | index            | kind, value, segment         | the positions of a full segment that match                   |
  * | 50  | time             | minute since 1970            | the first position recorded in or after it                   |
  * | 60  | idempotency keys | key                          | the result of the commit                                     |
@@ -27,7 +29,7 @@
  * | 79  | compaction       | name                         | up to where the log is compacted, and what is remembered of it |
  *
  * Families from 70 on belong to the layers above the log; keys of 71 to 78 are made in processor-keys.ts.
- * Free for later families: 12-1f, 21-2f, 31-3f, 41-4f, 51-5f, 62-6f, 7a-fe.
+ * Free for later families: 12-1f, 21-2f, 33-3f, 41-4f, 51-5f, 62-6f, 7a-fe.
  */
 
 import {
@@ -52,6 +54,9 @@ const tags = {
   idempotencyAges: 0x61,
 } as const;
 
+/** Families of the log that came after its first format: a store's header lists them from their first use on. */
+const laterTags = { chainLinks: 0x31, dropped: 0x32 } as const;
+
 /** For the files that make keys; nobody else has a use for them. */
 export const upperTags = {
   snapshots: 0x70,
@@ -73,7 +78,7 @@ export const firstUpperTag = 0x70;
  * The families of the log whose rows may be rearranged or dropped behind the events: pages, the index, and what is noted of
  * positions whose events are gone (32).
  */
-const maintainedTags: readonly number[] = [tags.streamEvents, tags.globalLog, 0x32, tags.index];
+const maintainedTags: readonly number[] = [tags.streamEvents, tags.globalLog, laterTags.dropped, tags.index];
 
 /** Whether a row belongs to a family that maintenance may change. */
 export function isMaintained(key: Uint8Array): boolean {
@@ -86,14 +91,17 @@ export const logFamilyNames: readonly string[] = Object.keys(tags);
 /** A family of the layers above the log: the store's header lists those that were ever used. */
 export type UpperFamily = keyof typeof upperTags;
 
+/** A family of the log that not every store has. */
+export type LaterFamily = keyof typeof laterTags;
+
 /** The families that this version understands. */
-export const familyNames: readonly string[] = [...logFamilyNames, ...Object.keys(upperTags)];
+export const familyNames: readonly string[] = [...logFamilyNames, ...Object.keys(laterTags), ...Object.keys(upperTags)];
 
 /**
  * Families that a writer may be ignorant of and still keep the store whole, because what they hold is derived and says for
  * itself how far it reaches. A version that does not know them opens the store.
  */
-export const cacheFamilies: readonly UpperFamily[] = [
+export const cacheFamilies: readonly (UpperFamily | LaterFamily)[] = [
   "snapshots",
   "checkpoints",
   "documents",
@@ -165,6 +173,14 @@ export function streamPageSpan(streamName: string, fromVersion: number): KeySpan
   return { start: Buffer.concat([stream, orderedInteger(fromVersion)]), end: spanOf(stream).end };
 }
 
+/** The pages of all streams, sorted as their heads are. */
+export const everyStreamPage: KeySpan = { start: Buffer.of(tags.streamEvents), end: Buffer.of(tags.streamEvents + 1) };
+
+export function placeOfStreamPageKey(key: Uint8Array): { readonly streamName: string; readonly lastVersion: number } {
+  const reader = new OrderedReader(key, 1);
+  return { streamName: reader.string(), lastVersion: reader.integer() };
+}
+
 export function globalPageKey(lastPosition: number): Buffer {
   const key = Buffer.allocUnsafe(9);
   key[0] = tags.globalLog;
@@ -179,6 +195,45 @@ export function globalPageSpan(fromPosition: number): KeySpan {
 
 export function lastPositionOfGlobalPageKey(key: Uint8Array): number {
   return new OrderedReader(key, 1).integer();
+}
+
+/** The link of the hash chain behind the event at a position. */
+export function chainLinkKey(position: number): Buffer {
+  return tagged(laterTags.chainLinks, orderedInteger(position));
+}
+
+/** The stored links from `fromPosition` on. */
+export function chainLinkSpan(fromPosition: number): KeySpan {
+  return { start: chainLinkKey(fromPosition), end: Buffer.of(laterTags.chainLinks + 1) };
+}
+
+export function positionOfChainLinkKey(key: Uint8Array): number {
+  return new OrderedReader(key, 1).integer();
+}
+
+/** What is kept of a segment's dropped events: which they are, and, apart from it because it is large, their digests. */
+const droppedParts = { runs: 1, digests: 2 } as const;
+
+export function droppedRunsKey(segment: number): Buffer {
+  return tagged(laterTags.dropped, Buffer.of(droppedParts.runs), orderedInteger(segment));
+}
+
+export function droppedDigestsKey(segment: number): Buffer {
+  return tagged(laterTags.dropped, Buffer.of(droppedParts.digests), orderedInteger(segment));
+}
+
+/** Which positions are dropped, from `fromSegment` on. */
+export function droppedRunsSpan(fromSegment: number): KeySpan {
+  return { start: droppedRunsKey(fromSegment), end: Buffer.of(laterTags.dropped, droppedParts.runs + 1) };
+}
+
+export function segmentOfDroppedKey(key: Uint8Array): number {
+  return new OrderedReader(key, 2).integer();
+}
+
+/** Whether a row says of events that they were dropped. */
+export function isDroppedKey(key: Uint8Array): boolean {
+  return key[0] === laterTags.dropped;
 }
 
 export function indexKey(kind: IndexKind, value: string, segment: number): Buffer {

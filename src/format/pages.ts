@@ -64,6 +64,11 @@ export interface PageRow {
   readonly value: Buffer;
 }
 
+/** A change of rows, as the byte store takes it. */
+export type RowOperation =
+  | { readonly kind: "put"; readonly key: Uint8Array; readonly value: Uint8Array }
+  | { readonly kind: "delete"; readonly key: Uint8Array };
+
 /** Events of one stream, by version; at least one. */
 export function encodeStreamPage(events: readonly StoredEvent[], level: number = compressionLevel): PageRow {
   const writer = scratch;

@@ -13,6 +13,7 @@ import {
   withOutcome,
 } from "../errors.ts";
 import type { StoredEvent } from "../format/envelope.ts";
+import { isDroppedKey } from "../format/key-families.ts";
 import type { CommitRecord, LogEnd } from "../format/records.ts";
 import type { KeyValueStore, KvOperation } from "../kv/kv.ts";
 import type { Clock } from "../runtime/clock.ts";
@@ -366,7 +367,8 @@ export class CommitPipeline {
 
   async #write(judge: GroupJudge, rows: GroupRows, swept: readonly KvOperation[]): Promise<void> {
     const { kv, heads, names, recent, onDurable } = this.#options;
-    const filter = names.plan(this.#end.lastPosition);
+    const dropsEvents = judge.rows.some(({ key }) => isDroppedKey(key));
+    const filter = names.plan(this.#end.lastPosition, dropsEvents);
     await kv.write([...rows.operations, ...swept, ...filter.rows]);
     this.#indexWriter.confirm(rows.indexProgress);
     names.confirm(filter);

@@ -4,6 +4,7 @@ import type { EventStoreError } from "../errors.ts";
 import type { KvReaderStats } from "../kv/kv.ts";
 import type { EventDefinitions, EventTypeOf, RecordedEventOf } from "../schema/define-events.ts";
 import type { EventFilter } from "../vocabulary/filter.ts";
+import type { ProvenLog } from "../vocabulary/verification.ts";
 import type { EventReader, SubscribeOptions } from "./event-store.ts";
 
 /** How long to wait for a position. */
@@ -39,6 +40,7 @@ export interface ReaderStats {
  */
 export interface EventStoreReader<Definitions extends EventDefinitions = never>
   extends EventReader<Definitions>,
+    ProvenLog,
     AsyncDisposable {
   /** As `EventStore.subscribe`; new events come as this reader sees them. Throws as `readStream`. */
   subscribe(options: SubscribeOptions<EventTypeOf<Definitions>>): AsyncIterableIterator<RecordedEventOf<Definitions>>;

@@ -1,6 +1,7 @@
 /** The rows of one commit group: what the accepted commits of a judge become in storage, all in one batch. */
 
-import { recordedAtMsOf } from "../format/envelope.ts";
+import { continueChain, readChainEnd, withChainEnd } from "../format/chain.ts";
+import { recordedAtMsOf, type StoredEvent } from "../format/envelope.ts";
 import {
   idempotencyAgeKey,
   idempotencyKeyKey,
@@ -112,6 +113,17 @@ export class IndexWriter {
   }
 }
 
+/** The hash chain behind the group's events: the extension of the end of the log, and the links that are stored. */
+function chainRows(
+  extension: Uint8Array,
+  events: readonly StoredEvent[],
+): { readonly extension: Uint8Array; readonly rows: readonly KvOperation[] } {
+  const before = events.length === 0 ? undefined : readChainEnd(extension);
+  if (before === undefined) return { extension, rows: [] };
+  const { end, rows } = continueChain(before, events);
+  return { extension: withChainEnd(extension, end), rows: rows.map(pageRow) };
+}
+
 export interface GroupRows {
   readonly operations: readonly KvOperation[];
   /** The heads of the written streams, to take over once durable. */
@@ -165,8 +177,11 @@ export function groupRows(
   for (const row of decorated) operations.push(row);
   const indexed = index.plan(judge.events.length);
   for (const row of indexed.rows) operations.push(row);
+  const chained = chainRows(before.extension, judge.events);
+  for (const row of chained.rows) operations.push(row);
   const end: LogEnd = {
     ...before,
+    extension: chained.extension,
     lastPosition,
     lastRecordedAtMs: hasEvents ? recordedAtMs : before.lastRecordedAtMs,
     indexedTo: indexed.progress.indexedTo,

@@ -103,7 +103,7 @@ export class LogFollower {
     for await (const events of new LogReader(this.#kv).forwards(this.recent.lastPosition + 1, end.lastPosition)) {
       this.recent.add(events.map(recentFromStored), indexedTo);
     }
-    this.recent.add([], end.indexedTo);
+    this.recent.add([], end.indexedTo, end.lastPosition);
     this.#end = end;
   }
 
@@ -112,6 +112,7 @@ export class LogFollower {
     for await (const events of new LogReader(this.#kv).forwards(end.indexedTo + 1, end.lastPosition)) {
       recent.add(events.map(recentFromStored), end.indexedTo);
     }
+    recent.add([], end.indexedTo, end.lastPosition);
     // Both at once, with nothing in between: readers rely on memory beginning where the index ends.
     this.recent.takeOver(recent);
     this.#end = end;

@@ -1,4 +1,7 @@
-/** Reads the global log by position: pages in order, pages in reverse by ascending windows, and single positions. */
+/**
+ * Reads the global log by position: pages in order, pages in reverse by ascending windows, and single positions. Events that
+ * were dropped on purpose are passed over; a hole that nobody recorded is `storage-corrupt`.
+ */
 
 import { StorageCorruptError } from "../errors.ts";
 import type { StoredEvent } from "../format/envelope.ts";
@@ -7,6 +10,7 @@ import { globalPageKey, globalPageSpan, minuteOf, minuteOfTimeKey, timeSpan } fr
 import { decodeGlobalPage } from "../format/pages.ts";
 import { decodeTimeEntry } from "../format/records.ts";
 import type { KvReader, KvRow } from "../kv/kv.ts";
+import { DroppedEvents } from "./dropped-events.ts";
 import type { Postings } from "./term-index.ts";
 import { BackwardsWindow } from "./window.ts";
 
@@ -22,14 +26,16 @@ const listBytesMax = 256 * 1024;
 
 export class LogReader {
   readonly #kv: KvReader;
+  readonly #dropped: DroppedEvents;
 
   constructor(kv: KvReader) {
     this.#kv = kv;
+    this.#dropped = new DroppedEvents(kv);
   }
 
   /**
    * The events from `from` to `to`, page by page; `count`: how many of them are likely to be taken. Throws
-   * `storage-corrupt` where one is missing.
+   * `storage-corrupt` where one is missing that was not dropped.
    */
   async *forwards(from: number, to: number, count?: number): AsyncGenerator<readonly StoredEvent[]> {
     if (from > to) return;
@@ -40,19 +46,18 @@ export class LogReader {
       let rowsAtOnce = rowsAtOnceMin;
       while (next <= to) {
         const rows = await cursor.next(rowsAtOnce);
-        if (rows.length === 0) throw holeAt(next);
+        if (rows.length === 0) {
+          await this.#assertDropped(next, to);
+          return;
+        }
         rowsAtOnce = Math.min(rowsAtOnceMax, rowsAtOnce * 2);
         for (const row of rows) {
-          const events = trim(decodeGlobalPage(row), next, to);
-          const [first] = events;
-          const last = events.at(-1);
-          if (first === undefined || last === undefined) {
-            if (next <= to) throw holeAt(next);
-            return;
-          }
-          if (first.position !== next || last.position - first.position + 1 !== events.length) throw holeAt(next);
-          next = last.position + 1;
-          yield events;
+          const page = decodeGlobalPage(row);
+          const events = trim(page, next, to);
+          const pageTo = Math.min(to, page.at(-1)?.position ?? 0);
+          if (events.length !== pageTo - next + 1) await this.#assertComplete(events, next, pageTo);
+          next = Math.max(next, pageTo + 1);
+          if (events.length > 0) yield events;
           if (next > to) return;
         }
       }
@@ -74,7 +79,22 @@ export class LogReader {
     }
   }
 
-  /** The events at these ascending positions; leaps over the pages between them. */
+  /** Throws `storage-corrupt` unless all positions from `from` to `to` that have no event among `events` were dropped. */
+  async #assertComplete(events: readonly StoredEvent[], from: number, to: number): Promise<void> {
+    let next = from;
+    for (const { position } of events) {
+      if (position > next) await this.#assertDropped(next, position - 1);
+      next = position + 1;
+    }
+    if (next <= to) await this.#assertDropped(next, to);
+  }
+
+  async #assertDropped(from: number, to: number): Promise<void> {
+    const missing = await this.#dropped.firstMissing(from, to);
+    if (missing !== undefined) throw holeAt(missing);
+  }
+
+  /** The events at these ascending positions, without those that were dropped; leaps over the pages between them. */
   async *at(lists: AsyncIterable<Postings>): AsyncGenerator<readonly StoredEvent[]> {
     const pages = new PageCursor(this.#kv);
     try {
@@ -83,6 +103,10 @@ export class LogReader {
       for await (const positions of lists) {
         for (const position of positions) {
           const event = await pages.find(position);
+          if (event === undefined) {
+            await this.#assertDropped(position, position);
+            continue;
+          }
           events.push(event);
           bytes += event.bytes.length;
           if (events.length < listEventsMax && bytes < listBytesMax) continue;
@@ -114,7 +138,10 @@ export class LogReader {
     }
   }
 
-  /** The last position that was recorded at or before `timeMs`, within 1 to `lastPosition`; 0 where there is none. */
+  /**
+   * The last position, within 1 to `lastPosition`, before the first event that was recorded later than `timeMs`; 0 where
+   * there is none. Dropped events have no time: they count to what came before them.
+   */
   async positionAt(timeMs: number, lastPosition: number): Promise<number> {
     const minute = minuteOf(timeMs);
     if (minute < 0 || lastPosition === 0) return 0;
@@ -125,14 +152,21 @@ export class LogReader {
     if (later !== undefined) upper = Math.min(upper, decodeTimeEntry(later));
     const same = await this.#firstRow(minute);
     if (same !== undefined && minuteOfTimeKey(same.key) === minute) lower = decodeTimeEntry(same);
-    // The first position in [lower, upper] that is later than the time.
+    // The first position in [lower, upper] whose event is later than the time.
+    let first = upper;
     while (lower < upper) {
       const middle = Math.floor((lower + upper) / 2);
-      const event = await this.#one(middle);
-      if (recordedAtMsOf(event.bytes) <= timeMs) lower = middle + 1;
-      else upper = middle;
+      const event = await this.#first(middle, upper - 1);
+      if (event === undefined) {
+        upper = middle;
+      } else if (recordedAtMsOf(event.bytes) <= timeMs) {
+        lower = event.position + 1;
+      } else {
+        first = event.position;
+        upper = middle;
+      }
     }
-    return lower - 1;
+    return first - 1;
   }
 
   async #firstRow(fromMinute: number): Promise<KvRow | undefined> {
@@ -144,9 +178,10 @@ export class LogReader {
     }
   }
 
-  async #one(position: number): Promise<StoredEvent> {
-    for await (const [event] of this.forwards(position, position)) if (event !== undefined) return event;
-    throw holeAt(position);
+  /** The first event from `from` to `to`, if there is one. */
+  async #first(from: number, to: number): Promise<StoredEvent | undefined> {
+    for await (const [event] of this.forwards(from, to, 1)) if (event !== undefined) return event;
+    return undefined;
   }
 }
 
@@ -155,18 +190,17 @@ class PageCursor {
   readonly #kv: KvReader;
   #cursor: Awaited<ReturnType<KvReader["scan"]>> | undefined;
   #page: readonly StoredEvent[] = [];
+  #atEnd = false;
 
   constructor(kv: KvReader) {
     this.#kv = kv;
   }
 
-  async find(position: number): Promise<StoredEvent> {
+  /** The event at a position; `undefined` where no page holds it. */
+  async find(position: number): Promise<StoredEvent | undefined> {
     const last = this.#page.at(-1)?.position ?? 0;
-    if (position > last) await this.#load(position, last);
-    const first = this.#page[0]?.position ?? 0;
-    const event = this.#page[position - first];
-    if (event?.position !== position) throw holeAt(position);
-    return event;
+    if (position > last && !this.#atEnd) await this.#load(position, last);
+    return eventAt(this.#page, position);
   }
 
   close(): void {
@@ -179,11 +213,21 @@ class PageCursor {
     else if (position > last + this.#page.length) await this.#cursor.seek(globalPageKey(position));
     for (;;) {
       const [row] = await this.#cursor.next(1);
-      if (row === undefined) throw holeAt(position);
+      if (row === undefined) {
+        this.#atEnd = true;
+        return;
+      }
       this.#page = decodeGlobalPage(row);
       if ((this.#page.at(-1)?.position ?? 0) >= position) return;
     }
   }
+}
+
+/** By its place where the page has no gaps, which is the rule. */
+function eventAt(page: readonly StoredEvent[], position: number): StoredEvent | undefined {
+  const first = page[0]?.position ?? 0;
+  const event = page[position - first];
+  return event?.position === position ? event : page.find((one) => one.position === position);
 }
 
 async function* listsOf(positions: Postings): AsyncGenerator<Postings> {

@@ -39,6 +39,8 @@ interface Segment {
   readonly segment: number;
   readonly events: RecentEvent[];
   readonly terms: TermIndex;
+  /** The id keys of events that were dropped: remembered, and forgotten with the segment. */
+  readonly droppedIds: string[];
 }
 
 export function toRecent(
@@ -71,12 +73,15 @@ export class RecentLog {
   #ids = new Map<string, RecentEvent>();
   #lastPosition: number;
   #bytes = 0;
-  /** The oldest event whose bytes are still here. */
+  /** From here on everything is here that was not dropped. */
+  #firstPosition: number;
+  /** From here on events have their bytes. */
   #firstWithBytes: number;
 
   /** `lastPosition`: that of the event before the first one that will be added. */
   constructor(lastPosition: number) {
     this.#lastPosition = lastPosition;
+    this.#firstPosition = lastPosition + 1;
     this.#firstWithBytes = lastPosition + 1;
   }
 
@@ -84,30 +89,32 @@ export class RecentLog {
     return this.#lastPosition;
   }
 
-  /** The oldest event that is here; `lastPosition + 1` where none is. */
+  /** All events from this position on are here; `lastPosition + 1` where none is. */
   get firstPosition(): number {
-    return this.#segments[0]?.events[0]?.position ?? this.#lastPosition + 1;
+    return this.#firstPosition;
   }
 
-  /** The oldest event that can be handed out from here. */
+  /** All events from this position on can be handed out from here. */
   get firstReadable(): number {
     return this.#firstWithBytes;
   }
 
-  /** Adds durable events in order; forgets whole old segments, but none after `indexedTo`. */
-  add(events: readonly RecentEvent[], indexedTo: number): void {
+  /**
+   * Adds durable events in order; forgets whole old segments, but none after `indexedTo`. `upTo`: the position that the log has
+   * come to with them, where the last ones were dropped; positions in between that no event has were dropped, too.
+   */
+  add(events: readonly RecentEvent[], indexedTo: number, upTo?: number): void {
     for (const event of events) {
-      const segment = segmentOf(event.position);
-      let last = this.#segments.at(-1);
-      if (last === undefined || last.segment !== segment) {
-        last = { segment, events: [], terms: new TermIndex() };
-        this.#segments.push(last);
-      }
+      const last = this.#segmentAt(event.position);
       last.events.push(event);
       last.terms.add(event.position, event);
       if (event.givenId !== undefined) this.#ids.set(idKey(event.streamName, event.givenId), event);
       this.#bytes += event.stored?.bytes.length ?? 0;
       this.#lastPosition = event.position;
+    }
+    if (upTo !== undefined && upTo > this.#lastPosition) {
+      this.#segmentAt(upTo);
+      this.#lastPosition = upTo;
     }
     this.#forgetSegments(indexedTo);
     this.#forgetBytes();
@@ -119,15 +126,51 @@ export class RecentLog {
     this.#ids = other.#ids;
     this.#lastPosition = other.#lastPosition;
     this.#bytes = other.#bytes;
+    this.#firstPosition = other.#firstPosition;
     this.#firstWithBytes = other.#firstWithBytes;
   }
 
+  /** The event at a position; `undefined` where it is not here, or was dropped. */
   find(position: number): RecentEvent | undefined {
-    const first = this.#segments[0]?.segment;
-    if (first === undefined) return undefined;
-    const events = this.#segments[segmentOf(position) - first]?.events;
-    const start = events?.[0]?.position;
-    return start === undefined ? undefined : events?.[position - start];
+    const events = this.#segmentOf(position)?.events;
+    return events?.[indexIn(events, position)];
+  }
+
+  /**
+   * Up to `eventsMax` events from position `from`, which is readable here, to `to`, with their bytes; and where to go on, which
+   * is behind those that were dropped.
+   */
+  slice(
+    from: number,
+    to: number,
+    eventsMax: number,
+  ): { readonly events: readonly (readonly [RecentEvent, StoredEvent])[]; readonly next: number } {
+    const events: (readonly [RecentEvent, StoredEvent])[] = [];
+    let next = from;
+    while (next <= to && events.length < eventsMax) {
+      const event = this.find(next);
+      if (event !== undefined && event.stored === undefined) break;
+      if (event?.stored !== undefined) events.push([event, event.stored]);
+      next += 1;
+    }
+    return { events, next };
+  }
+
+  /** Lets go of events that were dropped from the log. Their ids are remembered as long as those of others. */
+  drop(positions: Iterable<number>): void {
+    for (const position of positions) {
+      const events = this.#segmentOf(position)?.events ?? [];
+      const index = indexIn(events, position);
+      const event = events[index];
+      if (event === undefined) continue;
+      if (event.givenId !== undefined) {
+        this.#segmentOf(position)?.droppedIds.push(idKey(event.streamName, event.givenId));
+      }
+      this.#bytes -= event.stored?.bytes.length ?? 0;
+      event.stored = undefined;
+      event.recorded = undefined;
+      events.splice(index, 1);
+    }
   }
 
   /** The event that a caller stored in the stream under this id, if it is recent. */
@@ -155,6 +198,22 @@ export class RecentLog {
     return first === undefined ? undefined : this.#segments[segment - first]?.terms;
   }
 
+  #segmentOf(position: number): Segment | undefined {
+    const first = this.#segments[0]?.segment;
+    return first === undefined ? undefined : this.#segments[segmentOf(position) - first];
+  }
+
+  /** The segment that a position behind all others belongs to; those before it, whose events were dropped, are there, too. */
+  #segmentAt(position: number): Segment {
+    const wanted = segmentOf(position);
+    for (;;) {
+      const last = this.#segments.at(-1);
+      if (last?.segment === wanted) return last;
+      const segment = last === undefined ? segmentOf(this.#lastPosition + 1) : last.segment + 1;
+      this.#segments.push({ segment, events: [], terms: new TermIndex(), droppedIds: [] });
+    }
+  }
+
   #forgetSegments(indexedTo: number): void {
     while (this.#segments.length > recentSegmentsMin + 1) {
       const oldest = this.#segments[0];
@@ -164,19 +223,38 @@ export class RecentLog {
         if (key !== undefined && this.#ids.get(key) === event) this.#ids.delete(key);
         this.#bytes -= event.stored?.bytes.length ?? 0;
       }
+      for (const key of oldest.droppedIds) this.#ids.delete(key);
       this.#segments.shift();
-      this.#firstWithBytes = Math.max(this.#firstWithBytes, this.firstPosition);
+      this.#firstPosition = (oldest.segment + 1) * indexSegmentSize + 1;
+      this.#firstWithBytes = Math.max(this.#firstWithBytes, this.#firstPosition);
     }
   }
 
   #forgetBytes(): void {
-    while (this.#bytes > recentBytesMax) {
+    while (this.#bytes > recentBytesMax && this.#firstWithBytes <= this.#lastPosition) {
       const event = this.find(this.#firstWithBytes);
-      if (event === undefined) return;
+      this.#firstWithBytes += 1;
+      if (event === undefined) continue;
       this.#bytes -= event.stored?.bytes.length ?? 0;
       event.stored = undefined;
       event.recorded = undefined;
-      this.#firstWithBytes += 1;
     }
   }
+}
+
+/** Where the event of a position is among those of its segment; -1 where it was dropped. Without drops it is one look. */
+function indexIn(events: readonly RecentEvent[], position: number): number {
+  const start = events[0]?.position ?? 0;
+  const place = position - start;
+  if (events[place]?.position === position) return place;
+  let lower = 0;
+  let upper = events.length - 1;
+  while (lower <= upper) {
+    const middle = Math.floor((lower + upper) / 2);
+    const found = events[middle]?.position ?? 0;
+    if (found === position) return middle;
+    if (found < position) lower = middle + 1;
+    else upper = middle - 1;
+  }
+  return -1;
 }

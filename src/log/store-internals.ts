@@ -4,7 +4,7 @@
  * can write rows, those of the log only as maintenance.
  */
 
-import type { UpperFamily } from "../format/key-families.ts";
+import type { LaterFamily, UpperFamily } from "../format/key-families.ts";
 import type { CommitRecord } from "../format/records.ts";
 import type { KvReader } from "../kv/kv.ts";
 import type { Clock } from "../runtime/clock.ts";
@@ -47,10 +47,11 @@ export interface StoreCore {
    */
   inMaintenance<T>(work: () => Promise<T>): Promise<T>;
   /**
-   * Notes in the store's header that it holds rows of these families, so that a version that does not know them keeps its
-   * hands off. To be awaited before the first row; costs one commit, the first time ever.
+   * Notes in the store's header that it holds rows of these families of the layers above, or later ones of the log, so that a
+   * version that does not know them keeps its hands off. To be awaited before the first row; costs one commit, the first time
+   * ever.
    */
-  useFamilies(families: readonly UpperFamily[]): Promise<void>;
+  useFamilies(families: readonly (UpperFamily | LaterFamily)[]): Promise<void>;
   /** The first result under an idempotency key, if it is remembered. */
   findByKey(idempotencyKey: string): Promise<CommitRecord | undefined>;
   /** Adds rows to every group from now on. To be called while the store opens. */

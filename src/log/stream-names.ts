@@ -82,9 +82,13 @@ export class StreamNames {
     last.add(hashName(streamName));
   }
 
-  /** What the next group writes: the filter up to `durablePosition`, whose names are all in it, if it is time. */
-  plan(durablePosition: number): NamesPlan {
-    if (durablePosition - this.#coveredTo < storedEveryEvents) return nothingToStore;
+  /**
+   * What the next group writes: the filter up to `durablePosition`, whose names are all in it, if it is time; or if events are
+   * dropped, after which opening would not find the names among them.
+   */
+  plan(durablePosition: number, dropsEvents = false): NamesPlan {
+    const behind = durablePosition - this.#coveredTo;
+    if (behind === 0 || (behind < storedEveryEvents && !dropsEvents)) return nothingToStore;
     const stored = { firstDirty: Math.max(0, this.#segments.length - 1), coveredTo: durablePosition };
     return { rows: this.rows(this.#firstDirty, durablePosition), stored };
   }

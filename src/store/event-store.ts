@@ -5,6 +5,7 @@ import type { LifecycleFace } from "../lifecycle/face.ts";
 import type { EventLog, EventReader } from "../log/event-store.ts";
 import type { ProcessorFace } from "../processors/face.ts";
 import type { EventDefinitions } from "../schema/define-events.ts";
+import type { ProvenLog } from "../vocabulary/verification.ts";
 
 /** A store as it was at a moment: its events, and states folded from them. */
 export interface EventStoreView<Definitions extends EventDefinitions = never>
@@ -19,7 +20,8 @@ export interface EventStore<Definitions extends EventDefinitions = never>
   extends EventLog<Definitions>,
     DecisionMaker<Definitions>,
     ProcessorFace<Definitions>,
-    LifecycleFace {
+    LifecycleFace,
+    ProvenLog {
   /** The same reads, frozen at a position or at a time of recording. */
   asOf(when: Date | number): EventStoreView<Definitions>;
 }

@@ -1,6 +1,7 @@
 /** Opens a read replica of a store and puts its parts together: the readers and subscriptions of a store, without a pipeline. */
 
 import { InvalidArgumentError, printable, StoreClosedError } from "../errors.ts";
+import { provenLog } from "../history/verify.ts";
 import type { KeyValueReader, KvStatus } from "../kv/kv.ts";
 import { parseStoreUrl, type S3Options } from "../kv/object-store.ts";
 import { openSlateReaderKv } from "../kv/slatedb-reader-kv.ts";
@@ -149,6 +150,7 @@ function assemble(kv: KeyValueReader, follower: LogFollower, opening: Opening): 
   };
   const store: EventStoreReader = {
     ...reader.view<never>(async () => lastPosition()),
+    ...provenLog({ kv, end, assertReadable }),
     subscribe: (options) => {
       assertReadable();
       return subscriptions.subscribe(options);

@@ -4,6 +4,7 @@ import { Deciders } from "../decider/deciders.ts";
 import type { StreamState } from "../decider/face.ts";
 import type { LoadedState } from "../decider/state-loader.ts";
 import { StorageUnavailableError, StoreClosedError } from "../errors.ts";
+import { provenLog } from "../history/verify.ts";
 import type { KeyValueStore, KvStatus } from "../kv/kv.ts";
 import { openMemoryKv } from "../kv/memory-kv.ts";
 import { openSlateKv } from "../kv/slatedb-kv.ts";
@@ -207,6 +208,7 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
   const store: ErasedStore = {
     ...reader.view<never>(async () => pipeline.end.lastPosition),
     ...parts.lifecycle.face(parts.processing.face()),
+    ...provenLog({ kv, end: () => pipeline.end, assertReadable: () => assertOpen(kv) }),
     append: async (streamName, events, options) => {
       const { expectedVersion, ...rest } = checkOptions(options, appendOptionNames, "options", {
         outcome: "not-applied",

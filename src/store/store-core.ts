@@ -1,6 +1,6 @@
 /** Builds what the layers above the log get of an open store, and keeps its header true: which families are in use. */
 
-import { cacheFamilies, storeHeaderKey, type UpperFamily } from "../format/key-families.ts";
+import { cacheFamilies, type LaterFamily, storeHeaderKey, type UpperFamily } from "../format/key-families.ts";
 import { encodeStoreHeader, type StoreHeader } from "../format/records.ts";
 import type { KeyValueStore, KvReader } from "../kv/kv.ts";
 import { prepareCommit } from "../log/commit.ts";
@@ -35,6 +35,8 @@ export interface CoreParts {
   readonly assertUsable: () => void;
 }
 
+type NotedFamily = UpperFamily | LaterFamily;
+
 /** Commits without events that rewrite the header when a family is used for the first time, one after another. */
 class HeaderKeeper {
   readonly #submit: StoreCore["submit"];
@@ -46,19 +48,19 @@ class HeaderKeeper {
     this.#submit = submit;
   }
 
-  async use(families: readonly UpperFamily[]): Promise<void> {
+  async use(families: readonly NotedFamily[]): Promise<void> {
     if (this.#missing(families).length === 0) return;
     const noting = this.#last.then(() => this.#note(families));
     this.#last = noting.catch(() => {});
     await noting;
   }
 
-  #missing(families: readonly UpperFamily[]): readonly UpperFamily[] {
+  #missing(families: readonly NotedFamily[]): readonly NotedFamily[] {
     const listed = new Set([...this.#header.families, ...(this.#header.cacheFamilies ?? [])]);
     return families.filter((family) => !listed.has(family));
   }
 
-  async #note(families: readonly UpperFamily[]): Promise<void> {
+  async #note(families: readonly NotedFamily[]): Promise<void> {
     const missing = this.#missing(families);
     if (missing.length === 0) return;
     const caches = missing.filter((family) => cacheFamilies.includes(family));

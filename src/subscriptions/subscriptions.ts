@@ -96,9 +96,10 @@ export class Subscriptions {
         continue;
       }
       if (next >= recent.firstReadable) {
-        const slice = this.#slice(next, last);
-        next += slice.length;
-        for (const event of this.#decode(slice, filter)) {
+        // Events with their bytes: held here, they stay readable however slow the subscriber is.
+        const slice = recent.slice(next, last, sliceEventsMax);
+        next = slice.next;
+        for (const event of this.#decode(slice.events, filter)) {
           yield event;
           if (ended()) return;
         }
@@ -116,17 +117,6 @@ export class Subscriptions {
       }
       next = last + 1;
     }
-  }
-
-  /** Recent events, with their bytes: held here, they stay readable however slow the subscriber is. */
-  #slice(next: number, last: number): (readonly [RecentEvent, StoredEvent])[] {
-    const slice: (readonly [RecentEvent, StoredEvent])[] = [];
-    for (let position = next; position <= last && slice.length < sliceEventsMax; position += 1) {
-      const event = this.#options.recent.find(position);
-      if (event?.stored === undefined) break;
-      slice.push([event, event.stored]);
-    }
-    return slice;
   }
 
   *#decode(slice: readonly (readonly [RecentEvent, StoredEvent])[], filter: CheckedFilter): Generator<RecordedEvent> {

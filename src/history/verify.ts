@@ -1,0 +1,208 @@
+/**
+ * Verifies a store: the log and its chain first, then the streams, each in one pass and in bounded memory; and, where the two
+ * do not agree, which events it is. It only reads, so it works on a writer and on a replica, beside appends.
+ */
+
+import { InvalidArgumentError, printable } from "../errors.ts";
+import {
+  type ChainEnd,
+  digestBytes,
+  firstLink,
+  linkEveryPositions,
+  readChainEnd,
+  writeEventDigest,
+} from "../format/chain.ts";
+import { indexSegmentSize, segmentOf } from "../format/key-families.ts";
+import type { LogEnd } from "../format/records.ts";
+import type { KvReader } from "../kv/kv.ts";
+import { checkInteger, checkOptions, checkSignal } from "../log/arguments.ts";
+import { type ChainHead, chainHeadOf, checkKeptHead } from "../vocabulary/chain-head.ts";
+import type { ProvenLog, VerifyProgress, VerifyReport } from "../vocabulary/verification.ts";
+import { Agreement } from "./agreement.ts";
+import { BreakList } from "./break-list.ts";
+import { EventSums } from "./event-sums.ts";
+import { LogCheck } from "./log-check.ts";
+import { walkStreams } from "./stream-check.ts";
+
+/** Up to so many segments, each event is looked for in its stream instead of walking all streams. */
+const segmentsLookedUp = 8;
+/** Of so many segments in which log and streams disagree it is found out which events it is. */
+const segmentsExplained = 64;
+
+export interface VerifiedStore {
+  readonly kv: KvReader;
+  /** The end of the log as it is durable now. */
+  readonly end: () => LogEnd;
+  /** Throws where the store is closed or has stopped. */
+  readonly assertReadable: () => void;
+}
+
+/** The chain's part of a store's face. */
+export function provenLog(store: VerifiedStore): ProvenLog {
+  return {
+    chainHead: () => headOf(readChainEnd(store.end().extension)),
+    verify: async (options) => {
+      store.assertReadable();
+      return await new Verification(store, options).run();
+    },
+  };
+}
+
+function headOf(chain: ChainEnd | undefined): ChainHead | undefined {
+  return chain === undefined ? undefined : chainHeadOf(chain);
+}
+
+class Verification {
+  readonly #store: VerifiedStore;
+  readonly #chain: ChainEnd | undefined;
+  readonly #from: number;
+  readonly #to: number;
+  readonly #against: { readonly position: number; readonly link: string } | undefined;
+  readonly #signal: AbortSignal | undefined;
+  readonly #onProgress: (progress: VerifyProgress) => void;
+  readonly #breaks = new BreakList();
+
+  constructor(store: VerifiedStore, options: unknown) {
+    const given = checkOptions(options, ["fromPosition", "toPosition", "against", "signal", "onProgress"]);
+    const { lastPosition, extension } = store.end();
+    this.#store = store;
+    this.#chain = readChainEnd(extension);
+    const fromPosition = checkInteger(given.fromPosition, "fromPosition", 1) ?? 1;
+    const toPosition = Math.min(lastPosition, checkInteger(given.toPosition, "toPosition", 0) ?? lastPosition);
+    // From behind one stored link to the next one: what is between can be judged only by both.
+    this.#from = Math.floor((fromPosition - 1) / linkEveryPositions) * linkEveryPositions + 1;
+    this.#to = Math.min(lastPosition, Math.ceil(toPosition / linkEveryPositions) * linkEveryPositions);
+    if (
+      this.#chain !== undefined &&
+      this.#from < this.#chain.fromPosition &&
+      fromPosition >= this.#chain.fromPosition
+    ) {
+      this.#from = this.#chain.fromPosition;
+    }
+    this.#against = given.against === undefined ? undefined : checkKeptHead(given.against, "against");
+    this.#signal = checkSignal(given.signal);
+    if (given.onProgress !== undefined && typeof given.onProgress !== "function") {
+      throw new InvalidArgumentError("onProgress", `must be a function, not ${printable(given.onProgress)}`);
+    }
+    this.#onProgress = (given.onProgress as ((progress: VerifyProgress) => void) | undefined) ?? (() => {});
+  }
+
+  async run(): Promise<VerifyReport> {
+    this.#signal?.throwIfAborted();
+    const kept = this.#keptOnTheWay();
+    const sums = new EventSums(this.#from, this.#to);
+    const counts = await this.#checkLog(kept, sums);
+    const few = segmentOf(Math.max(1, this.#to)) - segmentOf(this.#from) < segmentsLookedUp;
+    const streams = few ? await this.#lookUp() : await this.#checkStreams(sums);
+    const { breaks, breakCount } = this.#breaks.finish();
+    return {
+      holds: breakCount === 0,
+      fromPosition: this.#from,
+      toPosition: this.#to,
+      chainedFrom: this.#chain?.fromPosition,
+      head: headOf(this.#chain),
+      ...counts,
+      streams,
+      breaks,
+      breakCount,
+    };
+  }
+
+  /** The kept head where the walk passes it; where it cannot, that is told at once. */
+  #keptOnTheWay(): { readonly position: number; readonly link: string } | undefined {
+    const kept = this.#against;
+    if (kept === undefined) return undefined;
+    const { position } = kept;
+    const first = this.#chain?.fromPosition ?? Number.POSITIVE_INFINITY;
+    const { lastPosition } = this.#store.end();
+    const tell = (reason: string): undefined => {
+      this.#breaks.add({ kind: "head", fromPosition: position, toPosition: position, reason });
+    };
+    if (position > lastPosition)
+      return tell(`The log ends at ${lastPosition}, before the head that was kept elsewhere`);
+    if (position < first - 1) return tell("The chain begins behind the head that was kept elsewhere");
+    if (position === first - 1) {
+      const same = Buffer.from(firstLink(first)).toString("hex") === kept.link;
+      return same ? undefined : tell("The chain does not begin with the head that was kept elsewhere");
+    }
+    if (position >= this.#from && position <= this.#to) return kept;
+    throw new InvalidArgumentError("against", `must lie within ${this.#from} to ${this.#to}, not at ${position}`);
+  }
+
+  async #checkLog(
+    against: { readonly position: number; readonly link: string } | undefined,
+    sums: EventSums,
+  ): Promise<LogCheck["counts"]> {
+    const eventsTotal = Math.max(0, this.#to - this.#from + 1);
+    const check = new LogCheck({
+      ...{ kv: this.#store.kv, chain: this.#chain, fromPosition: this.#from, toPosition: this.#to, against },
+      breaks: this.#breaks,
+      onEvent: ({ position }, digest) => sums.add(position, digest),
+      onPage: (position) => this.#step({ phase: "log", events: position - this.#from + 1, eventsTotal }),
+    });
+    if (eventsTotal > 0) await check.run();
+    return check.counts;
+  }
+
+  /** Tells how far it is, and ends where it is to end. */
+  #step(progress: VerifyProgress): void {
+    this.#signal?.throwIfAborted();
+    this.#store.assertReadable();
+    this.#onProgress(progress);
+  }
+
+  /** A few segments: each event is looked for in its stream. */
+  async #lookUp(): Promise<number> {
+    const agreement = new Agreement(this.#store.kv, this.#breaks);
+    if (this.#from > this.#to) return 0;
+    for (let segment = segmentOf(this.#from); segment <= segmentOf(this.#to); segment += 1) {
+      await this.#compare(agreement, segment);
+    }
+    return agreement.streams;
+  }
+
+  async #compare(agreement: Agreement, segment: number): Promise<number> {
+    this.#signal?.throwIfAborted();
+    const first = segment * indexSegmentSize + 1;
+    return await agreement.compare(Math.max(first, this.#from), Math.min(first + indexSegmentSize - 1, this.#to));
+  }
+
+  async #checkStreams(sums: EventSums): Promise<number> {
+    const { kv, end } = this.#store;
+    const eventsTotal = end().lastPosition;
+    const digest = Buffer.allocUnsafe(digestBytes);
+    let events = 0;
+    const streams = await walkStreams({
+      kv,
+      breaks: this.#breaks,
+      lastPosition: () => end().lastPosition,
+      onEvent: (event) => {
+        if (event.position < this.#from || event.position > this.#to) return;
+        writeEventDigest(event, digest);
+        sums.remove(event.position, digest);
+      },
+      onStream: (versions) => {
+        events += versions;
+        this.#step({ phase: "streams", events, eventsTotal });
+      },
+    });
+    await this.#explain([...sums.unequal()]);
+    return streams;
+  }
+
+  /** Which events it is in which log and streams disagree. */
+  async #explain(segments: readonly number[]): Promise<void> {
+    const agreement = new Agreement(this.#store.kv, this.#breaks);
+    const unexplained: number[] = [];
+    for (const segment of segments.slice(0, segmentsExplained)) {
+      if ((await this.#compare(agreement, segment)) === 0) unexplained.push(segment);
+    }
+    if (unexplained.length > 0) await agreement.findStrangers(unexplained);
+    for (const segment of segments.slice(segmentsExplained)) {
+      const fromPosition = segment * indexSegmentSize + 1;
+      const toPosition = Math.min(this.#to, fromPosition + indexSegmentSize - 1);
+      const reason = "The log and the streams hold different events at some of these positions";
+      this.#breaks.add({ kind: "stream", fromPosition, toPosition, reason });
+    }
+  }
+}
