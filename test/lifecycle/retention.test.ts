@@ -2,6 +2,7 @@
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import * as v from "valibot";
+import { streamPageSpan } from "../../src/format/key-families.ts";
 import {
   defineProcessManager,
   defineProjection,
@@ -17,6 +18,7 @@ import { createMemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
 import { lifecycleStreamName } from "../../src/log/system-events.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { testClock } from "../../src/testing/test-doubles.ts";
+import { rowsIn } from "../support/dropping.ts";
 import { sqliteDatabase } from "../support/reporting.ts";
 import { collect, errorOf, take, until } from "../support/collect.ts";
 
@@ -355,4 +357,36 @@ describe("Where events were dropped", () => {
     expect(rows.map(({ position }) => position)).toEqual([7, next]);
     expect((await store.processors()).every(({ health }) => health === "ok")).toBe(true);
   });
+});
+
+test("A damaged stream is told of and put off, and the others lose what they are to lose", async () => {
+  const clock = testClock(start);
+  const warned: unknown[] = [];
+  const storage = createMemoryStorage();
+  {
+    await using store = await openEventStoreOn(openMemoryKv(storage), { clock });
+    for (const name of ["a-1", "a-2", "a-3"]) {
+      await store.append(name, Array.from({ length: 40 }, () => counted()), any);
+      await store.truncateStream(name, { beforeVersion: 31 });
+    }
+  }
+  {
+    const kv = openMemoryKv(storage);
+    const [page] = await rowsIn(kv, streamPageSpan("a-2", 1));
+    const value = Buffer.from(page?.value ?? []);
+    value[20] = (value[20] ?? 0) ^ 1;
+    await kv.write([{ kind: "put", key: page?.key ?? Buffer.of(), value }]);
+    await kv.close();
+  }
+  const options = { clock, onError: (error: unknown) => warned.push(error) };
+  await using store = await openEventStoreOn(openMemoryKv(storage), options);
+  expect((await store.compact()).eventsDropped).toBe(60);
+  expect(warned.length).toBeGreaterThan(0);
+  expect(await versionsOf(store, "a-1")).toEqual(await versionsOf(store, "a-3"));
+  expect(await errorOf(versionsOf(store, "a-2"))).toMatchObject({ code: "storage-corrupt" });
+  warned.length = 0;
+  expect((await store.compact()).eventsDropped).toBe(0);
+  clock.advance(25 * hour);
+  await store.compact();
+  expect(warned.some((error) => String(error).includes("damaged"))).toBe(true);
 });
