@@ -11,6 +11,7 @@ import { bucketIdle } from "./bucket-idle.ts";
 import { bucketPut } from "./bucket-put.ts";
 import { bucketRequests } from "./bucket-requests.ts";
 import { coldOpen } from "./cold-open.ts";
+import { compaction } from "./compaction.ts";
 import { execute } from "./execute.ts";
 import { importEvents } from "./import.ts";
 import { linger } from "./linger.ts";
@@ -24,7 +25,9 @@ import { personalData } from "./personal-data.ts";
 import { projections } from "./projections.ts";
 import { replay } from "./replay.ts";
 import { replicaLag } from "./replica-lag.ts";
+import { snapshotLoad } from "./snapshot-load.ts";
 import { sqlProjections } from "./sql-projections.ts";
+import { storedBytes } from "./stored-bytes.ts";
 import { subscribeLag } from "./subscribe-lag.ts";
 import { takeover } from "./takeover.ts";
 
@@ -45,6 +48,9 @@ export const scenarios: readonly Scenario[] = [
   memory,
   longRun,
   longLife,
+  compaction,
+  snapshotLoad,
+  storedBytes,
   payloadEncoding,
   personalData,
   peers,

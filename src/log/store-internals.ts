@@ -52,8 +52,8 @@ export interface StoreCore {
   inMaintenance<T>(work: () => Promise<T>): Promise<T>;
   /**
    * Notes in the store's header that it holds rows of these families of the layers above, or later ones of the log, so that a
-   * version that does not know them keeps its
-   * hands off. To be awaited before the first row; costs one commit, the first time ever.
+   * version that does not know them keeps its hands off. To be awaited before the first row; costs one commit, the first time
+   * ever.
    */
   useFamilies(families: readonly (UpperFamily | LaterFamily)[]): Promise<void>;
   /** Whether the header says that there are rows of the family. */

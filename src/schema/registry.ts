@@ -460,10 +460,11 @@ function withoutPersonalFields(
   const taken = takeFields(plain.data, definition.personal?.fields ?? []);
   if ("issues" in taken) throw invalid(taken.issues);
   const telling = tellingTag(plain.tags, taken.values);
-  if (telling !== undefined) {
-    const message = `give a personal field away, and are stored as they are: ${printable(telling)}`;
-    throw invalid([{ path: "tags", message }]);
-  }
+  // What it is is not said: messages end up in logs.
+  if (telling !== undefined)
+    throw invalid([
+      { path: `tags.${telling}`, message: "gives a personal field away, and tags are stored as they are" },
+    ]);
   const content = encodeFields(taken.values);
   if ("issues" in content) throw invalid(content.issues);
   const subjectHash = cipher.hashOf(subjectOf(definition, plain.data, argument, type));
