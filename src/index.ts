@@ -74,6 +74,7 @@ export type {
   TraceOptions,
 } from "./history/face.ts";
 export type { StateChange, StateDiff } from "./history/state-diff.ts";
+export { type VerifyStoreOptions, verifyStore } from "./history/verify-store.ts";
 export {
   type CostEstimate,
   type CostProjection,

@@ -12,6 +12,7 @@ import { bucketPartitions } from "./bucket-partitions.ts";
 import { bucketPut } from "./bucket-put.ts";
 import { bucketRequests } from "./bucket-requests.ts";
 import { coldOpen } from "./cold-open.ts";
+import { compaction } from "./compaction.ts";
 import { execute } from "./execute.ts";
 import { history } from "./history.ts";
 import { importEvents } from "./import.ts";
@@ -26,7 +27,9 @@ import { personalData } from "./personal-data.ts";
 import { projections } from "./projections.ts";
 import { replay } from "./replay.ts";
 import { replicaLag } from "./replica-lag.ts";
+import { snapshotLoad } from "./snapshot-load.ts";
 import { sqlProjections } from "./sql-projections.ts";
+import { storedBytes } from "./stored-bytes.ts";
 import { subscribeLag } from "./subscribe-lag.ts";
 import { takeover } from "./takeover.ts";
 
@@ -49,6 +52,9 @@ export const scenarios: readonly Scenario[] = [
   longRun,
   longLife,
   longRunEngineCache,
+  compaction,
+  snapshotLoad,
+  storedBytes,
   payloadEncoding,
   personalData,
   peers,

@@ -5,7 +5,6 @@ import { parseStoreUrl, type S3Options, type StoreLocation } from "../kv/object-
 import { openObjects } from "../kv/objects.ts";
 import { checkOptions, checkSignal } from "../log/arguments.ts";
 import { systemClock } from "../runtime/clock.ts";
-import { systemIds } from "../runtime/ids.ts";
 import { archivesPrefix, keysPrefix } from "./copy-objects.ts";
 import { storeAtSource } from "./copy-source.ts";
 import { type CopyProgress, type CopyReport, type CopyStoreOptions, copyStore } from "./copy-store.ts";
@@ -62,7 +61,6 @@ export async function backupStore(options: BackupOptions): Promise<CopyReport> {
   const prefixes = checkFlag(given.withKeys, "withKeys", true) ? [keysPrefix, archivesPrefix] : [archivesPrefix];
   return await copyBetween(options, {
     purpose: "backup",
-    storeId: undefined,
     pausesProcessors: false,
     objectPrefixes: prefixes,
     checkSource: () => {},
@@ -70,7 +68,7 @@ export async function backupStore(options: BackupOptions): Promise<CopyReport> {
 }
 
 /**
- * Makes a store of a backup, at a place where there is none. It is a store of its own, with another id; whatever was appended to the
+ * Makes a store of a backup, at a place where there is none. It is a store of its own; whatever was appended to the
  * first one after the backup is not in it, so who keeps positions of that one must not go on with them here. Broken off, it goes on
  * when it is called again; until it is through, nobody can open it. Throws as `backupStore`, and `invalid-argument` where `from` is
  * no backup.
@@ -79,7 +77,6 @@ export async function restoreStore(options: RestoreOptions): Promise<CopyReport>
   const given = checkOptions(options, [...commonNames, "resumeProcessors"]);
   return await copyBetween(options, {
     purpose: "restore",
-    storeId: systemIds.next(),
     pausesProcessors: !checkFlag(given.resumeProcessors, "resumeProcessors", false),
     objectPrefixes: [keysPrefix, archivesPrefix],
     checkSource: ({ record }) => {
@@ -89,7 +86,7 @@ export async function restoreStore(options: RestoreOptions): Promise<CopyReport>
   });
 }
 
-type Fixed = Pick<CopyStoreOptions, "purpose" | "storeId" | "pausesProcessors" | "objectPrefixes" | "checkSource">;
+type Fixed = Pick<CopyStoreOptions, "purpose" | "pausesProcessors" | "objectPrefixes" | "checkSource">;
 
 async function copyBetween(options: CopyOptions, fixed: Fixed): Promise<CopyReport> {
   const from = parseStoreUrl(options.from);

@@ -4,16 +4,17 @@
  * attempt goes on with.
  */
 
-import { InternalError, StorageCorruptError, StorageUnavailableError } from "../errors.ts";
+import { StorageCorruptError, StorageUnavailableError } from "../errors.ts";
 import type { BackupRecord, CopyPurpose } from "../format/backup-record.ts";
 import { readChainEnd } from "../format/chain.ts";
-import { processorOfSettingsKey } from "../format/processor-keys.ts";
+import type { KeySpan } from "../format/key-families.ts";
+import { nameOfSettingsKey, settingsSpan } from "../format/processor-keys.ts";
 import { decodeRecord, recordRow } from "../format/processor-records.ts";
-import type { StoreHeader } from "../format/records.ts";
 import { provenLog } from "../history/verify.ts";
 import type { KvRow } from "../kv/kv.ts";
 import type { ObjectAccess } from "../kv/objects.ts";
 import type { Clock } from "../runtime/clock.ts";
+import { systemIds } from "../runtime/ids.ts";
 import { type ChainHead, chainHeadOf } from "../vocabulary/chain-head.ts";
 import { type CopiedObjects, copyObjects } from "./copy-objects.ts";
 import { type CopiedStore, copyRows } from "./copy-rows.ts";
@@ -60,8 +61,6 @@ export interface CopyStoreOptions {
   readonly targetObjects: ObjectAccess;
   readonly objectPrefixes: readonly string[];
   readonly purpose: CopyPurpose;
-  /** The id of the copy; a backup keeps that of its source. */
-  readonly storeId: string | undefined;
   readonly pausesProcessors: boolean;
   readonly clock: Clock;
   readonly signal: AbortSignal | undefined;
@@ -147,12 +146,15 @@ interface KeptSettings {
 
 /** Read models are the copy's own; whatever acts on the world outside stands still until somebody resumes it. */
 function withPause(row: KvRow, paused: Set<string>): KvRow {
-  const processor = processorOfSettingsKey(row.key);
-  if (processor === undefined) return row;
+  if (!isIn(row.key, settingsSpan)) return row;
   const settings = decodeRecord("settings", row) as KeptSettings;
   if (settings.kind === "projection") return row;
-  paused.add(processor);
+  paused.add(nameOfSettingsKey(row.key));
   return settings.paused ? row : recordRow("settings", row.key, { ...settings, paused: true });
+}
+
+function isIn(key: Uint8Array, { start, end }: KeySpan): boolean {
+  return Buffer.compare(key, start) >= 0 && Buffer.compare(key, end) < 0;
 }
 
 async function copyBeside({
@@ -193,7 +195,7 @@ async function proof(
 }
 
 async function finish(
-  { purpose, storeId, clock }: CopyStoreOptions,
+  { purpose, clock }: CopyStoreOptions,
   { kv }: CopyTarget,
   { header, end }: CopiedStore,
   record: BackupRecord,
@@ -206,8 +208,6 @@ async function finish(
     await finishTarget(kv, header, head === undefined ? complete : { ...complete, head: head.text });
     return;
   }
-  if (storeId === undefined) throw new InternalError("A copy that is to be a store has no id");
-  const copiedFrom = { storeId: header.storeId, position };
-  const own: StoreHeader = { ...header, storeId, copiedFrom, sealedAs: header.sealedAs ?? header.storeId };
-  await finishTarget(kv, own, undefined);
+  // Its id stays: personal data is sealed under it.
+  await finishTarget(kv, { ...header, copied: { copyId: systemIds.next(), purpose, position } }, undefined);
 }

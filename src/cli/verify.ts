@@ -1,12 +1,12 @@
 /** `strata verify`: whether a store is what it was, by its hash chain; and if not, where. */
 
-import type { VerifyBreak, VerifyReport } from "../index.ts";
+import { type VerifyBreak, type VerifyReport, verifyStore } from "../index.ts";
 import { systemClock } from "../runtime/clock.ts";
 import { checkKeptHead } from "../vocabulary/chain-head.ts";
 import type { Arguments } from "./arguments.ts";
 import type { Command } from "./command.ts";
 import { type ExitCode, exitCodes, usageFailure } from "./failure.ts";
-import { chosenStore, openExisting, readingNote, storeOptions } from "./open-store.ts";
+import { assertExists, chosenStore, readingNote, storeOptions } from "./open-store.ts";
 import { standardOutput } from "./output.ts";
 import { Progress } from "./progress.ts";
 import { formatCount, formatCounted, visible } from "./text.ts";
@@ -81,9 +81,12 @@ async function run(given: Arguments): Promise<ExitCode> {
       throw usageFailure('--against must be a head, as in "1024:" and 64 hexadecimal digits');
     }
   }
-  await using store = await openExisting(chosenStore(given));
+  const chosen = chosenStore(given);
+  await assertExists(chosen);
+  const { createBucket: _, ...s3 } = chosen.s3;
   const progress = new Progress(systemClock, process.stderr);
-  const report = await store.verify({
+  const report = await verifyStore({
+    ...{ url: chosen.location.url, s3 },
     ...(fromPosition === undefined ? {} : { fromPosition }),
     ...(toPosition === undefined ? {} : { toPosition }),
     ...(against === undefined ? {} : { against }),

@@ -27,7 +27,7 @@ export interface StateToKeep {
 }
 
 /** A subject was forgotten since a state was read: it may hold what must not be kept. */
-class ErasedMeanwhile extends Error {
+export class ErasedMeanwhile extends Error {
   override readonly name = "ErasedMeanwhile";
 }
 
@@ -53,7 +53,10 @@ export class Snapshots implements SnapshotFinder {
     return await this.#reader.find(...given);
   }
 
-  /** Writes a snapshot and waits for it; none where a subject was forgotten meanwhile. Throws as `rows`, and as `commit`. */
+  /**
+   * Writes a snapshot and waits for it; none where a subject was forgotten meanwhile, which may be in the state. Throws as `rows`,
+   * and as `commit`.
+   */
   async write(
     decider: AnyDecider,
     policy: SnapshotPolicy<unknown>,
@@ -61,7 +64,20 @@ export class Snapshots implements SnapshotFinder {
     kept: StateToKeep,
   ): Promise<void> {
     const rows = await this.rows(decider, policy, streamName, kept);
-    await this.keep(kept, (guard) => this.#core.submit({ rows, guard }));
+    await this.#core.useFamilies(["snapshots"]);
+    try {
+      await this.#core.submit({ rows, guard: this.guardOf(kept) });
+    } catch (error) {
+      if (!(error instanceof ErasedMeanwhile)) throw error;
+    }
+  }
+
+  /**
+   * Has the commit of a state's rows refused, with `ErasedMeanwhile`, where a subject was forgotten since the state was read. Asked in
+   * commit order: what comes before the forgetting is removed by it, what comes after is refused here.
+   */
+  guardOf({ since }: Pick<StateToKeep, "since">): () => Error | undefined {
+    return () => (this.erasures === since ? undefined : new ErasedMeanwhile());
   }
 
   /**

@@ -87,7 +87,7 @@ export const firstUpperTag = 0x70;
  * The families of the log whose rows may be rearranged or dropped behind the events: pages, the index, and what is noted of
  * positions whose events are gone (32).
  */
-const maintainedTags: readonly number[] = [tags.streamEvents, tags.globalLog, 0x32, tags.index];
+const maintainedTags: readonly number[] = [tags.streamEvents, tags.globalLog, laterTags.dropped, tags.index];
 
 /** Whether a row belongs to a family that maintenance may change. */
 export function isMaintained(key: Uint8Array): boolean {

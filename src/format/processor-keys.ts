@@ -18,11 +18,6 @@ export function nameOfSettingsKey(key: Uint8Array): string {
   return new OrderedReader(key, 1).string();
 }
 
-/** Whose settings stand under a key; `undefined` for keys of other families. */
-export function processorOfSettingsKey(key: Uint8Array): string | undefined {
-  return key[0] === upperTags.processorSettings ? nameOfSettingsKey(key) : undefined;
-}
-
 export function checkpointKey(processor: string, generation: number): Buffer {
   return tagged(upperTags.checkpoints, orderedString(processor), orderedInteger(generation));
 }

@@ -25,10 +25,11 @@ export interface StoreHeader {
   readonly families: readonly string[];
   /** Families in use that a writer may be ignorant of; absent where there are none. */
   readonly cacheFamilies?: readonly string[];
-  /** Which store this one was copied from, and how far that one went then; absent where it was not. */
-  readonly copiedFrom?: { readonly storeId: string; readonly position: number };
-  /** The store that the keys of personal data are bound to, where it is another: a copy has the keys of what it was copied from. */
-  readonly sealedAs?: string;
+  /**
+   * Of a store that was made as a copy: a new id for it, because the store's own stays, what for, and how far its source went
+   * then.
+   */
+  readonly copied?: { readonly copyId: string; readonly purpose: string; readonly position: number };
 }
 
 function headerText(header: object): string {

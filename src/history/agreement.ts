@@ -24,6 +24,13 @@ import { byNumber, tolerantRows } from "./tolerant-rows.ts";
 
 /** Heads that are remembered while a segment is gone through. */
 const headsKept = 1_024;
+/** The same of pages, one a stream. */
+const pagesKept = 64;
+
+interface StreamPage {
+  readonly row: Buffer;
+  readonly events: readonly StoredEvent[];
+}
 
 interface Copy {
   readonly event: StoredEvent;
@@ -51,6 +58,7 @@ async function* logOf(kv: KvReader, from: number, to: number): AsyncGenerator<Co
 export class Agreement {
   readonly #kv: KvReader;
   readonly #breaks: BreakList;
+  readonly #pages = new Map<string, StreamPage>();
   #streams = 0;
   readonly #heads = new Map<string, StreamHead | undefined>();
 
@@ -83,7 +91,9 @@ export class Agreement {
       if (head !== undefined && version < firstVersionOf(head)) return true;
       copy = head === undefined ? undefined : await this.#copyOf(head, version);
     } catch (error) {
-      this.#tell(event, streamHeadKey(streamName), `The stream's copy of an event cannot be read: ${messageOf(error)}`);
+      const reason = `A stream cannot be read at version ${version}: ${messageOf(error)}`;
+      // Once a stream, unless that was told where the streams were walked.
+      if (!this.#breaks.hasUnreadable(streamName)) this.#tell(event, streamHeadKey(streamName), reason, "unreadable");
       return false;
     }
     if (copy !== undefined && eventDigest(copy.event).equals(eventDigest(event))) return true;
@@ -95,9 +105,10 @@ export class Agreement {
     return false;
   }
 
-  #tell({ streamName, version, position }: StoredEvent, row: Buffer, reason: string): void {
+  #tell(event: StoredEvent, row: Buffer, reason: string, kind: "altered" | "unreadable" = "altered"): void {
+    const { streamName, version, position } = event;
     const place = { fromPosition: position, toPosition: position, streamName, version };
-    this.#breaks.add({ kind: "altered", ...place, row: row.toString("hex"), reason });
+    this.#breaks.add({ kind, ...place, row: row.toString("hex"), reason });
   }
 
   async #head(streamName: string): Promise<StreamHead | undefined> {
@@ -113,12 +124,24 @@ export class Agreement {
   async #copyOf(head: StreamHead, version: number): Promise<Copy | undefined> {
     const newest = head.tail.find((event) => event.version === version);
     if (newest !== undefined) return { event: newest, row: streamHeadKey(head.streamName) };
-    const cursor = await this.#kv.scan(streamPageSpan(head.streamName, version), "lookup");
+    const holds = (page: StreamPage | undefined): StoredEvent | undefined =>
+      page?.events.find((one) => one.version === version);
+    let page = this.#pages.get(head.streamName);
+    if (holds(page) === undefined) page = await this.#pageOf(head.streamName, version);
+    const event = holds(page);
+    return page === undefined || event === undefined ? undefined : { event, row: page.row };
+  }
+
+  /** The page of a stream that holds a version, or the one behind it; it is remembered, because its other events come next. */
+  async #pageOf(streamName: string, version: number): Promise<StreamPage | undefined> {
+    const cursor = await this.#kv.scan(streamPageSpan(streamName, version), "lookup");
     try {
       const [row] = await cursor.next(1);
-      const event =
-        row === undefined ? undefined : decodeStreamPage(head.streamName, row).find((one) => one.version === version);
-      return row === undefined || event === undefined ? undefined : { event, row: Buffer.from(row.key) };
+      if (row === undefined) return undefined;
+      if (this.#pages.size >= pagesKept) this.#pages.clear();
+      const page = { row: Buffer.from(row.key), events: decodeStreamPage(streamName, row) };
+      this.#pages.set(streamName, page);
+      return page;
     } finally {
       cursor.close();
     }

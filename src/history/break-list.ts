@@ -22,7 +22,15 @@ export class BreakList {
 
   /** Whether the log has no event there that could be read. */
   hasLost(position: number): boolean {
-    return this.#breaks.some((one) => (one.kind === "missing" || one.kind === "unreadable") && isAt(one, position));
+    return this.#breaks.some(
+      (one) =>
+        (one.kind === "missing" || (one.kind === "unreadable" && one.streamName === undefined)) && isAt(one, position),
+    );
+  }
+
+  /** Whether it was told that this stream cannot be read. */
+  hasUnreadable(streamName: string): boolean {
+    return this.#breaks.some((one) => one.kind === "unreadable" && one.streamName === streamName);
   }
 
   /** Whether the events around there do not lead to the link behind them. */

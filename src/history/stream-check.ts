@@ -5,6 +5,7 @@
  */
 
 import type { StoredEvent } from "../format/envelope.ts";
+import { decodeHeadExtension } from "../format/head-extension.ts";
 import {
   everyStreamPage,
   logEndKey,
@@ -43,9 +44,11 @@ interface Finding {
   readonly reason: string;
 }
 
-/** The first version that readers still see. */
+/** The first version that is in the stream's pages: those before it are gone, or in an archive. */
 export function firstVersionOf(head: StreamHead): number {
-  return Math.max(1, head.truncatedBefore);
+  const { truncatedBefore, extension } = head;
+  const droppedBefore = extension.length === 0 ? undefined : decodeHeadExtension(extension).droppedBefore;
+  return Math.max(1, truncatedBefore, droppedBefore ?? 1);
 }
 
 export async function walkStreams(options: StreamWalkOptions): Promise<number> {

@@ -28,20 +28,31 @@ interface Range {
 /** The first key behind `from`, which cannot be read, from which the range can be read on; `undefined` where there is none. */
 export type Seek = (kv: KvReader, from: Uint8Array, end: Uint8Array) => Promise<Uint8Array | undefined>;
 
-/** The rows of a range, ascending. `seek`: how to find the way past damage. */
+/**
+ * How rows are read, from the fastest way to the one that comes closest to damage: reading ahead fails before it gets there, and
+ * a batch that fails may have had good rows before the bad one.
+ */
+const ways: readonly { readonly purpose: ScanPurpose; readonly rowsMax: number }[] = [
+  { purpose: "replay", rowsMax: rowsAtOnce },
+  { purpose: "lookup", rowsMax: rowsAtOnce },
+  { purpose: "lookup", rowsMax: 1 },
+];
+
+/** The rows of a range, ascending. `purpose`: how to read where nothing is damaged; `seek`: how to find the way past damage. */
 export async function* tolerantRows(
   kv: KvReader,
   range: Range,
   purpose: ScanPurpose,
   seek: Seek = byPrefix,
 ): AsyncGenerator<TolerantRow> {
+  const fastest = purpose === "replay" ? 0 : 1;
   let { start } = range;
   let last: Uint8Array | undefined;
-  let rowsMax = rowsAtOnce;
-  for (;;) {
+  for (let way = fastest; ; ) {
     let cursor: KvCursor | undefined;
+    const { purpose: how, rowsMax } = ways[way] ?? { purpose, rowsMax: 1 };
     try {
-      cursor = await kv.scan({ start, end: range.end }, purpose);
+      cursor = await kv.scan({ start, end: range.end }, how);
       for (let rows = await cursor.next(rowsMax); rows.length > 0; rows = await cursor.next(rowsMax)) {
         for (const row of rows) {
           yield { kind: "row", row };
@@ -53,16 +64,13 @@ export async function* tolerantRows(
     } catch (error) {
       if (!(error instanceof StorageCorruptError)) throw error;
       cursor?.close();
-      // Row by row up to the damage: a batch that fails may have had good ones before it.
-      if (rowsMax > 1) {
-        rowsMax = 1;
-        continue;
-      }
+      way += 1;
+      if (way < ways.length) continue;
       const before = await seek(kv, start, range.end);
       yield { kind: "unreadable", after: last, before, error };
       if (before === undefined) return;
       start = before;
-      rowsMax = rowsAtOnce;
+      way = fastest;
     } finally {
       cursor?.close();
     }

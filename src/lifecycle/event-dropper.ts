@@ -5,6 +5,7 @@
  * what the log lacks already is passed over.
  */
 
+import { StorageCorruptError } from "../errors.ts";
 import { dropFromPages, segmentsOfDrops } from "../format/drop-events.ts";
 import { type DropReason, encodeDroppedSegment } from "../format/dropped.ts";
 import type { StoredEvent } from "../format/envelope.ts";
@@ -58,18 +59,32 @@ const sizeOf = ({ key, value }: KvRow): number => key.length + value.length;
 const eventBytes = (events: readonly StoredEvent[]): number =>
   events.reduce((sum, event) => sum + event.bytes.length, 0);
 
-/** Drops what it can of these streams in one batch; answers those that are done. */
-export async function dropEvents(pass: LifecyclePass, drops: readonly StreamDrop[]): Promise<readonly StreamDrop[]> {
+/** What a batch has come to. */
+export interface DropOutcome {
+  /** Nothing is left to drop of these. */
+  readonly done: readonly StreamDrop[];
+  /** Nothing was dropped of these. */
+  readonly damaged: readonly { readonly drop: StreamDrop; readonly error: unknown }[];
+}
+
+/** Drops what it can of these streams in one batch. */
+export async function dropEvents(pass: LifecyclePass, drops: readonly StreamDrop[]): Promise<DropOutcome> {
   await pass.core.useFamilies(["dropped"]);
   const parts: Part[] = [];
+  const damaged: { drop: StreamDrop; error: unknown }[] = [];
   let events = 0;
   let bytes = 0;
   for (const drop of drops) {
     if (events >= batchEventsMax || bytes >= batchBytesMax) break;
-    const part = await partOf(pass, drop, batchEventsMax - events, batchBytesMax - bytes);
-    parts.push(part);
-    events += part.events.length;
-    bytes += eventBytes(part.events);
+    try {
+      const part = await partOf(pass, drop, batchEventsMax - events, batchBytesMax - bytes);
+      parts.push(part);
+      events += part.events.length;
+      bytes += eventBytes(part.events);
+    } catch (error) {
+      if (!(error instanceof StorageCorruptError)) throw error;
+      damaged.push({ drop, error });
+    }
     await pass.breathe();
   }
   await dropFromLog(pass, parts);
@@ -85,7 +100,7 @@ export async function dropEvents(pass: LifecyclePass, drops: readonly StreamDrop
     if (some.length >= streamsAtOnce || rows >= streamRowsAtOnce) await flush();
   }
   await flush();
-  return done;
+  return { done, damaged };
 }
 
 function isWhole({ reached, drop }: Part): boolean {
@@ -190,8 +205,8 @@ async function rewritePages(
   reasons: ReadonlyMap<number, DropReason>,
 ): Promise<void> {
   const { core } = pass;
-  const touched = pages.filter((page) => decodeGlobalPage(page).some(({ position }) => reasons.has(position)));
-  const inPages = touched.flatMap((page) => decodeGlobalPage(page).map(({ position }) => position));
+  const touched = pages.filter((page) => positionsIn(pass, page).some((position) => reasons.has(position)));
+  const inPages = touched.flatMap((page) => positionsIn(pass, page));
   const segments = segmentsOfDrops(inPages.filter((position) => reasons.has(position)));
   if (segments.length === 0) return;
   const known = await loadDropped(core.rows, segments);
@@ -203,6 +218,17 @@ async function rewritePages(
   const after = operations.reduce((sum, row) => sum + (row.kind === "put" ? sizeOf(row) : 0), 0);
   await pass.commit({ maintenance: operations }, { eventsDropped: dropped.length, bytesFreed: before - after });
   core.forget(dropped.map(({ position }) => position));
+}
+
+/** A page that is damaged is told of, and left as it is. */
+function positionsIn(pass: LifecyclePass, page: KvRow): readonly number[] {
+  try {
+    return decodeGlobalPage(page).map(({ position }) => position);
+  } catch (error) {
+    if (!(error instanceof StorageCorruptError)) throw error;
+    pass.core.warn(error);
+    return [];
+  }
 }
 
 /** Takes the events out of the pages and heads of streams; answers those whose heads have not moved meanwhile. */

@@ -112,6 +112,16 @@ export class RetentionStep implements LifecycleStep {
   async #dropDue(pass: LifecyclePass): Promise<void> {
     const nowMs = this.#core.clock.now();
     this.#nextDueMs = Number.POSITIVE_INFINITY;
+    try {
+      await this.#dropAllDue(pass, nowMs);
+    } catch (error) {
+      // Whatever it was broken off by, the rest is due still.
+      this.noteDue(nowMs);
+      throw error;
+    }
+  }
+
+  async #dropAllDue(pass: LifecyclePass, nowMs: number): Promise<void> {
     let after: Uint8Array | undefined;
     for (;;) {
       const { due, last, laterMs } = await this.#readDue(nowMs, after);
@@ -161,9 +171,14 @@ export class RetentionStep implements LifecycleStep {
         if (drop !== undefined) drops.push(drop);
       }
       await forget(pass, unknown);
-      const done = new Set((await dropEvents(pass, drops)).map(({ head }) => head.streamName));
-      left = left.filter((one) => drops.some(({ head }) => head.streamName === one.streamName));
-      left = left.filter(({ streamName }) => !done.has(streamName));
+      const { done, damaged } = await dropEvents(pass, drops);
+      for (const { drop, error } of damaged) {
+        const due = left.find(({ streamName }) => streamName === drop.head.streamName);
+        if (due !== undefined) await putOff(pass, due, nowMs, error);
+      }
+      const settled = new Set([...done, ...damaged.map(({ drop }) => drop)].map(({ head }) => head.streamName));
+      const open = new Set(drops.map(({ head }) => head.streamName));
+      left = left.filter(({ streamName }) => open.has(streamName) && !settled.has(streamName));
     }
   }
 
@@ -272,10 +287,9 @@ async function forget(pass: LifecyclePass, due: readonly Due[]): Promise<void> {
   if (rows.length > 0) await pass.commit({ rows });
 }
 
-/** A stream that is damaged is told of, and comes again another day: the others must not wait for it. */
 async function orPutOff<T>(
   pass: LifecyclePass,
-  { streamName, keys }: Due,
+  due: Due,
   nowMs: number,
   work: () => Promise<T>,
 ): Promise<T | undefined> {
@@ -283,9 +297,14 @@ async function orPutOff<T>(
     return await work();
   } catch (error) {
     if (!(error instanceof StorageCorruptError)) throw error;
-    pass.core.warn(error);
-    const rows = keys.map((key): KvOperation => ({ kind: "delete", key }));
-    await pass.commit({ rows: [...rows, dueStreamRow(nowMs + putOffMs, streamName)] });
+    await putOff(pass, due, nowMs, error);
     return undefined;
   }
+}
+
+/** A stream that is damaged is told of, and comes again another day: the others must not wait for it. */
+async function putOff(pass: LifecyclePass, { streamName, keys }: Due, nowMs: number, error: unknown): Promise<void> {
+  pass.core.warn(error);
+  const rows = keys.map((key): KvOperation => ({ kind: "delete", key }));
+  await pass.commit({ rows: [...rows, dueStreamRow(nowMs + putOffMs, streamName)] });
 }

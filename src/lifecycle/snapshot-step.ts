@@ -5,8 +5,8 @@
  */
 
 import type { KeptDecider, KnownDeciders } from "../decider/known-deciders.ts";
-import type { Snapshots } from "../decider/snapshots.ts";
-import { type LoadedState, loadState } from "../decider/state-loader.ts";
+import { ErasedMeanwhile, type Snapshots } from "../decider/snapshots.ts";
+import { loadState } from "../decider/state-loader.ts";
 import { EventStoreError, type EventStoreErrorCode } from "../errors.ts";
 import { decodeCompactionRecord, encodeCompactionRecord } from "../format/compaction-record.ts";
 import { compactionKey, everySnapshot, ownerOfSnapshotKey, snapshotKey } from "../format/key-families.ts";
@@ -83,21 +83,28 @@ export class SnapshotStep implements LifecycleStep {
     const { core, signal } = pass;
     const snapshots = this.#snapshots;
     let rows: readonly KvOperation[];
-    let loaded: LoadedState;
+    let guard: () => Error | undefined;
     try {
       const from = undefined;
       const reader = core.reader;
-      loaded = await loadState({ reader, snapshots, decider, streamName, from, past: false, signal });
+      const loaded = await loadState({ reader, snapshots, decider, streamName, from, past: false, signal });
       if (loaded.version === 0) return;
       rows = await snapshots.rows(decider, policy, streamName, loaded);
+      guard = snapshots.guardOf(loaded);
     } catch (error) {
       signal.throwIfAborted();
       if (error instanceof EventStoreError && troubles.includes(error.code)) throw error;
       this.#tell(core, decider.name, error);
       return;
     }
+    await core.useFamilies(["snapshots"]);
     const snapshotsDropped = rows.filter(({ kind }) => kind === "delete").length;
-    await snapshots.keep(loaded, (guard) => pass.commit({ rows, guard }, { snapshotsWritten: 1, snapshotsDropped }));
+    try {
+      await pass.commit({ rows, guard }, { snapshotsWritten: 1, snapshotsDropped });
+    } catch (error) {
+      // Whose data was forgotten may be in the state; the next pass keeps one without.
+      if (!(error instanceof ErasedMeanwhile)) throw error;
+    }
   }
 
   #tell(core: StoreCore, deciderName: string, error: unknown): void {

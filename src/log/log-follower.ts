@@ -37,16 +37,13 @@ export class LogFollower {
   readonly recent: RecentLog = new RecentLog(0);
   readonly #kv: KvReader;
   readonly #storeId: string;
-  /** The store that the keys of its personal data are bound to. */
-  readonly sealedAs: string;
   #end: LogEnd = emptyLogEnd;
   #reached = 0;
   #advancing: Promise<boolean> | undefined;
 
-  private constructor(kv: KvReader, { storeId, sealedAs = storeId }: StoreHeader) {
+  private constructor(kv: KvReader, { storeId }: StoreHeader) {
     this.#kv = kv;
     this.#storeId = storeId;
-    this.sealedAs = sealedAs;
   }
 
   /**

@@ -144,6 +144,7 @@ export class Forgetting {
     const streams = new Set<string>();
     let events = 0;
     const filter = checkFilter({ tags: [`${subjectTagPrefix}${hash}`] });
+    // As they are stored: nothing is decoded, so that none can be unreadable.
     for await (const list of this.#core.storedEvents(1, this.#core.lastPosition(), filter)) {
       for (const { streamName } of list) {
         if (streamName === lifecycleStreamName) continue;

@@ -148,10 +148,10 @@ export function putFields(data: unknown, values: Readonly<Record<string, unknown
 /** A text of fewer characters is looked for only as the whole of a tag, or of what stands behind its colon. */
 const containedFrom = 4;
 
-/** Tags are stored as they are. Answers the first one that gives a personal value away. */
-export function tellingTag(tags: readonly string[], values: unknown): string | undefined {
+/** Tags are stored as they are. Answers which is the first one that gives a personal value away. */
+export function tellingTag(tags: readonly string[], values: unknown): number | undefined {
   const texts = [...textsOf(values)].map((text) => text.toLowerCase());
-  return tags.find((tag) => {
+  const telling = tags.findIndex((tag) => {
     const shown = tag.toLowerCase();
     const behind = shown.slice(shown.indexOf(":") + 1);
     return texts.some(
@@ -159,6 +159,7 @@ export function tellingTag(tags: readonly string[], values: unknown): string | u
         text !== "" && (shown === text || behind === text || (text.length >= containedFrom && shown.includes(text))),
     );
   });
+  return telling < 0 ? undefined : telling;
 }
 
 function* textsOf(value: unknown): Generator<string> {

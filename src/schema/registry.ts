@@ -85,12 +85,10 @@ export class EventRegistry {
   readonly #categories = new Map<string, Map<string, RegisteredType>>();
   /** By category, then by type: the names under which events are stored that may be read as it. Only where there are others. */
   readonly #storedNames = new Map<string, Map<string, Set<string>>>();
-  readonly #definitions: readonly EventDefinitions[];
   readonly #ids: IdSource;
   #cipher: SubjectCipher | "hide" | undefined;
 
   constructor(definitions: readonly EventDefinitions[], ids: IdSource) {
-    this.#definitions = definitions;
     this.#ids = ids;
     for (const { category, types } of definitions) {
       if (this.#categories.has(category))
@@ -116,11 +114,6 @@ export class EventRegistry {
       }
       this.#categories.set(category, registered);
     }
-  }
-
-  /** The same definitions for another store. */
-  withoutKeys(): EventRegistry {
-    return new EventRegistry(this.#definitions, this.#ids);
   }
 
   /** Whether some event has personal fields. */
@@ -467,10 +460,11 @@ function withoutPersonalFields(
   const taken = takeFields(plain.data, definition.personal?.fields ?? []);
   if ("issues" in taken) throw invalid(taken.issues);
   const telling = tellingTag(plain.tags, taken.values);
-  if (telling !== undefined) {
-    const message = `give a personal field away, and are stored as they are: ${printable(telling)}`;
-    throw invalid([{ path: "tags", message }]);
-  }
+  // What it is is not said: messages end up in logs.
+  if (telling !== undefined)
+    throw invalid([
+      { path: `tags.${telling}`, message: "gives a personal field away, and tags are stored as they are" },
+    ]);
   const content = encodeFields(taken.values);
   if ("issues" in content) throw invalid(content.issues);
   const subjectHash = cipher.hashOf(subjectOf(definition, plain.data, argument, type));

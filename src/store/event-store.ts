@@ -46,7 +46,7 @@ export interface EventStore<Definitions extends EventDefinitions = never>
     ProvenLog {
   /**
    * Copies the store, as it is now, to a place where there is none, and opens the copy for writing: for tests, and for what-if. The
-   * copy shares nothing with this store: it has an id, a lease and a future of its own. It is opened with the same events and,
+   * copy shares nothing with this store: it has keys, a lease and a future of its own. It is opened with the same events and,
    * unless `options` say so, without processors; reactors, process managers and SQL projections that this store has are paused in
    * it, so that nothing happens twice in the world outside. Everything is copied, so it costs what a backup costs.
    *

@@ -8,35 +8,28 @@ import type { KeyValueStore } from "../kv/kv.ts";
 import { LazyObjects } from "../kv/lazy-objects.ts";
 import { createMemoryStorage, openMemoryKv } from "../kv/memory-kv.ts";
 import { parseStoreUrl, type S3Options, type StoreLocation } from "../kv/object-store.ts";
-import { openObjects } from "../kv/objects.ts";
+import { type ObjectAccess, openObjects } from "../kv/objects.ts";
 import { openSlateKv } from "../kv/slatedb-kv.ts";
 import { checkOptions, checkSignal } from "../log/arguments.ts";
 import { type ProcessingOptions, processingOptionNames } from "../processors/processing.ts";
-import { systemIds } from "../runtime/ids.ts";
 import type { EventStore } from "./event-store.ts";
 import type { Lease } from "./lease.ts";
 import { checkS3Options, checkTakeover, type Settings } from "./open-options.ts";
 import { takeLease } from "./take-lease.ts";
 
-/** Where the fork is to be. */
-interface StorePlace {
-  readonly location: StoreLocation;
-  readonly s3: S3Options;
-}
-
-/** Opens a store on a byte store that is open, with the objects beside it; closes both where it fails. */
+/** Opens a store on a byte store that is open; closes that where it fails. */
 export type OpenFork = (
   kv: KeyValueStore,
   settings: Settings,
   objects: LazyObjects,
-  opened: { readonly lease?: Lease },
+  lease?: Lease,
 ) => Promise<EventStore>;
 
 export interface ForkedStore {
   readonly kv: KeyValueStore;
   readonly settings: Settings;
-  /** Those beside the store. */
-  readonly objects: LazyObjects;
+  /** Those beside the store; they stay open. */
+  readonly objects: () => Promise<ObjectAccess>;
   readonly open: OpenFork;
 }
 
@@ -45,50 +38,50 @@ export async function forkStore(forked: ForkedStore, url: unknown, options: unkn
   const given = checkOptions(options, ["s3", "signal", ...processingOptionNames]);
   const location = parseStoreUrl(url);
   checkS3Options(given.s3);
-  const place: StorePlace = { location, s3: (given.s3 ?? {}) as S3Options };
-  const processing = Object.fromEntries(processingOptionNames.map((name) => [name, given[name]])) as ProcessingOptions;
-  // Its keys are its own: what is forgotten in one is not forgotten in the other.
-  const registry = forked.settings.registry.withoutKeys();
-  const settings: Settings = { ...forked.settings, registry, onFenced: undefined, processing };
+  const s3 = (given.s3 ?? {}) as S3Options;
+  const processing = Object.fromEntries(
+    processingOptionNames.filter((name) => given[name] !== undefined).map((name) => [name, given[name]]),
+  ) as ProcessingOptions;
+  const settings = forked.settings.forFork(processing);
   const memory = createMemoryStorage();
-  // Those in memory are there only as long as somebody holds them.
-  const objects = new LazyObjects(() => openObjects(location, place.s3));
-  try {
-    await copyTo(forked, place, objects, () => openMemoryKv(memory), checkSignal(given.signal));
-  } catch (error) {
-    await objects.close();
-    throw error;
-  }
+  const objects = new LazyObjects(() => openObjects(location, s3));
   const { clock } = settings;
-  if (location.kind === "memory") return await forked.open(openMemoryKv(memory), settings, objects, {});
-  const lease = await takeLease({ location, s3: place.s3, takeover: checkTakeover({}, location), clock });
+  let lease: Lease | undefined;
   try {
-    const kv = await openSlateKv({ location, s3: place.s3, clock });
-    return await forked.open(kv, settings, objects, { lease });
+    await copyTo({
+      ...{ forked, location, s3, signal: checkSignal(given.signal) },
+      openMemory: () => openMemoryKv(memory),
+      targetObjects: await objects.get(),
+    });
+    if (location.kind === "memory") return await forked.open(openMemoryKv(memory), settings, objects);
+    lease = await takeLease({ location, s3, takeover: checkTakeover({}, location), clock });
+    return await forked.open(await openSlateKv({ location, s3, clock }), settings, objects, lease);
   } catch (error) {
-    await lease.abandon();
+    await lease?.abandon();
+    await objects.close();
     throw error;
   }
 }
 
-async function copyTo(
-  { kv, settings, objects }: ForkedStore,
-  { location, s3 }: StorePlace,
-  targetObjects: LazyObjects,
-  openMemory: () => KeyValueStore,
-  signal: AbortSignal | undefined,
-): Promise<void> {
+interface ForkCopy {
+  readonly forked: ForkedStore;
+  readonly location: StoreLocation;
+  readonly s3: S3Options;
+  readonly openMemory: () => KeyValueStore;
+  readonly targetObjects: ObjectAccess;
+  readonly signal: AbortSignal | undefined;
+}
+
+async function copyTo({ forked, location, s3, openMemory, targetObjects, signal }: ForkCopy): Promise<void> {
+  const { kv, settings } = forked;
   const { clock } = settings;
   const open = async (sourceStoreId: string): Promise<CopyTarget> =>
     location.kind === "memory"
       ? { kv: openMemory(), resumes: false }
       : await openTarget({ location, s3, clock }, "fork", sourceStoreId);
   await copyStore({
-    ...{ source: openStoreSource(kv, await objects.get()), openTarget: open, clock, signal },
-    targetObjects: await targetObjects.get(),
+    ...{ source: openStoreSource(kv, await forked.objects()), openTarget: open, targetObjects, clock, signal },
     purpose: "fork",
-    // Not from the store's own source of ids, which a test may have made repeat.
-    storeId: systemIds.next(),
     pausesProcessors: true,
     objectPrefixes: [keysPrefix, archivesPrefix],
     checkSource: () => {},

@@ -9,7 +9,7 @@ import { provenLog } from "../history/verify.ts";
 import type { KeyValueReader, KvStatus } from "../kv/kv.ts";
 import { LazyObjects } from "../kv/lazy-objects.ts";
 import { parseStoreUrl, type S3Options } from "../kv/object-store.ts";
-import { type ObjectAccess, openObjects } from "../kv/objects.ts";
+import { openObjects } from "../kv/objects.ts";
 import { openSlateReaderKv } from "../kv/slatedb-reader-kv.ts";
 import { pollMsDefault, type SlateReaderTuning } from "../kv/slatedb-reader-tuning.ts";
 import { ArchiveReader } from "../log/archive-reader.ts";
@@ -140,7 +140,7 @@ export async function openTunedReader<const Definitions extends EventDefinitions
   try {
     follower = await LogFollower.open(kv, location.url);
     const objects = new LazyObjects(() => openObjects(location, s3));
-    const keys = await keysOf(opening, follower.sealedAs, () => openObjects(location, s3));
+    const keys = await keysOf(opening, follower.storeId, objects);
     return assemble(kv, follower, opening, objects, keys) as unknown as EventStoreReader<Definitions>;
   } catch (error) {
     await kv.close();
@@ -152,14 +152,19 @@ export async function openTunedReader<const Definitions extends EventDefinitions
 async function keysOf(
   { keyService: service, registry, clock }: Opening,
   storeId: string,
-  openKeys: () => Promise<ObjectAccess>,
+  lazyObjects: LazyObjects,
 ): Promise<StoreKeys | undefined> {
   if (service === "hide") registry.useCipher(service);
   if (service === undefined || service === "hide") return undefined;
-  const options = { service, storeId, openObjects: openKeys, clock, random: systemRandom, mode: "reading" } as const;
-  const keys = await openStoreKeys(options);
-  registry.useCipher(keys.keys);
-  return keys;
+  try {
+    const objects = await lazyObjects.get();
+    const keys = await openStoreKeys({ service, storeId, objects, clock, random: systemRandom, mode: "reading" });
+    registry.useCipher(keys.keys);
+    return keys;
+  } catch (error) {
+    await lazyObjects.close();
+    throw error;
+  }
 }
 
 function checkReaderOptions(options: ReaderOptions<EventDefinitions>): Opening {
@@ -271,9 +276,9 @@ function assemble(
       subscriptions.end();
       const closing = kv.close();
       feed.notify();
+      storeKeys?.close();
       await objects.close();
       await closing;
-      await storeKeys?.close();
     },
     [Symbol.asyncDispose]: async () => await store.close(),
   };

@@ -158,11 +158,13 @@ async function assemble<Definitions extends EventDefinitions>(
   }
   const recovered = await recover(kv, settings.clock, settings.ids);
   newest = recovered.recent.newestStream;
-  const storeKeys = await keysOf(settings, recovered.header, objects);
+  let storeKeys: StoreKeys | undefined;
   try {
+    storeKeys = await keysOf(settings, recovered.header, objects);
     return await assembleOn<Definitions>({ kv, settings, objects, recovered, storeKeys, lease });
   } catch (error) {
-    await storeKeys?.close();
+    storeKeys?.close();
+    await objects.close();
     throw error;
   }
 }
@@ -170,14 +172,13 @@ async function assemble<Definitions extends EventDefinitions>(
 /** The keys of personal fields, where the options say what wraps them. */
 async function keysOf(
   { keyService, clock, random, registry }: Settings,
-  { storeId, sealedAs = storeId, families }: Recovered["header"],
-  objects: LazyObjects,
+  { storeId, families }: Recovered["header"],
+  lazyObjects: LazyObjects,
 ): Promise<StoreKeys | undefined> {
   if (keyService === undefined) return undefined;
   const mode = families.includes("erasures") ? "used" : "new";
-  const openBeside = async (): Promise<ObjectAccess> => keptOpen(await objects.get());
-  const options = { service: keyService, storeId: sealedAs, openObjects: openBeside, clock, random, mode } as const;
-  const keys = await openStoreKeys(options);
+  const objects = await lazyObjects.get();
+  const keys = await openStoreKeys({ service: keyService, storeId, objects, clock, random, mode });
   registry.useCipher(keys.keys);
   return keys;
 }
@@ -253,11 +254,11 @@ async function assembleOn<Definitions extends EventDefinitions>({
   });
   const deciders = new Deciders(core, settings.deciders);
   const processing = await startProcessing(core, settings, deciders, closeHooks);
-  const lifecycle = new Lifecycle(core, settings, deciders);
-  lifecycle.start();
   const forgetting = storeKeys && new Forgetting(core, storeKeys.keys, processing);
   // So that from the first sealed event on a version that does not know them keeps its hands off.
   if (registry.hasPersonalFields) await core.useFamilies(["erasures"]);
+  const lifecycle = new Lifecycle(core, settings, deciders);
+  lifecycle.start();
   void forgetting?.resume().catch(core.warn);
   const { onFenced, onError } = settings;
   const onStopped = (): void => subscriptions.notify();
@@ -265,7 +266,7 @@ async function assembleOn<Definitions extends EventDefinitions>({
   const watch: FencingWatch = new FencingWatch({ status, lease, onFenced, onError, onStopped });
   lease?.opened();
   const parts: Parts = {
-    ...{ kv, settings, objects, reader, subscriptions, bus, pipeline, core, closeHooks },
+    ...{ kv, settings, reader, subscriptions, bus, pipeline, core, closeHooks },
     ...{ deciders, processing, lifecycle, history, lease, watch, storeKeys, forgetting },
   };
   return { store: face<Definitions>(parts), core };
@@ -291,7 +292,6 @@ async function startProcessing(
 interface Parts {
   readonly kv: KeyValueStore;
   readonly settings: Settings;
-  readonly objects: LazyObjects;
   readonly reader: StoreReader;
   readonly subscriptions: Subscriptions;
   readonly bus: EventBus;
@@ -341,22 +341,18 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
     decide: (decision, options) => deciders.decide(decision, options),
     load: (decider, id) => deciders.load(decider, id).then(stateOf),
     snapshot: (decider, id) => deciders.snapshot(decider, id),
-    fork: async (url, options) => {
-      assertOpen(kv);
-      const open: OpenFork = async (forked, own, beside, opened) => {
-        try {
-          return (await orClose(forked, () => assemble(forked, own, beside, opened))).store;
-        } catch (error) {
-          await beside.close();
-          throw error;
-        }
-      };
-      return await forkStore({ kv, settings, objects: parts.objects, open }, url, options);
-    },
     forget: async (subject, options) => await (parts.forgetting ?? withoutKeys()).forget(subject, options),
     rotateKeys: async () => {
       assertOpen(kv);
       return await rotateKeys(parts.storeKeys ?? withoutKeys());
+    },
+    fork: async (url, options) => {
+      assertOpen(kv);
+      const open: OpenFork = async (forked, own, objects, forkLease) => {
+        const opened = forkLease === undefined ? {} : { lease: forkLease };
+        return (await orClose(forked, () => assemble(forked, own, objects, opened))).store;
+      };
+      return await forkStore({ kv, settings, objects: () => parts.core.objects(), open }, url, options);
     },
     health: () => health(parts, closing !== undefined),
     stats: () => ({ commits: pipeline.stats(), storage: kv.stats(), objectStore: requestsOf(parts) }),
@@ -436,7 +432,7 @@ async function close(parts: Parts): Promise<void> {
     if (!(error instanceof DeadlineExpired)) throw error;
     throw new StorageUnavailableError("The storage did not confirm the commits that were under way", { cause: error });
   } finally {
-    await parts.storeKeys?.close();
+    parts.storeKeys?.close();
     await closeStorage(kv, lease);
   }
 }

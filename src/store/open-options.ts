@@ -259,6 +259,8 @@ function checkDeciders(deciders: unknown): readonly unknown[] {
 /** The options as they hold: checked, with their defaults. */
 export interface Settings {
   readonly registry: EventRegistry;
+  /** The same for a copy of the store, with processors of its own: nothing that a store changes is shared. */
+  readonly forFork: (processing: ProcessingOptions) => Settings;
   readonly keyService: KeyService | undefined;
   readonly clock: Clock;
   readonly ids: IdSource;
@@ -290,6 +292,10 @@ export function checkSettings(options: Omit<OpenOptions<EventDefinitions>, "url"
   assertEncrypted(registry.hasPersonalFields, options.encryption);
   return {
     registry,
+    forFork: (processing) => {
+      const { projections: _p, reactors: _r, processManagers: _m, onFenced: _f, ...rest } = options;
+      return checkSettings({ ...rest, ...processing });
+    },
     keyService: checkEncryption(options.encryption),
     clock: options.clock ?? systemClock,
     ids,

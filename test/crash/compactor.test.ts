@@ -74,7 +74,9 @@ test(`After ${rounds} kills in the middle of compaction everything acknowledged 
       }
       for await (const { streamName } of store.listStreams())
         expect(await collect(store.readStream(streamName))).toEqual([...byStream(log, streamName)]);
+      const head = store.chainHead()?.text ?? "";
       await store.compact();
+      expect(await store.verify({ against: head })).toMatchObject({ breaks: [], events: log.length });
       expect(await collect(store.readAll())).toEqual(log);
       const tagged = await collect(store.readAll({ filter: { tags: ["w:1"] } }));
       expect(tagged).toEqual(log.filter(({ tags }) => tags.includes("w:1")));

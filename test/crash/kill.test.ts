@@ -48,6 +48,7 @@ test(`After ${rounds} kills nothing acknowledged is lost and the positions have 
       await using store = await openEventStore({ url });
       const log = await collect(store.readAll());
       expect(log.map((event) => event.position)).toEqual(log.map((_, index) => index + 1));
+      expect(await store.verify()).toMatchObject({ breaks: [], events: log.length });
       const byPosition = new Map(log.map((event) => [event.position, event]));
       for (const { streamName, ids, position, streamVersion } of acknowledged) {
         const own = ids.map((_, index) => byPosition.get(position - ids.length + 1 + index));

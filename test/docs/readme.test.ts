@@ -44,9 +44,11 @@ describe("The README", () => {
     /^Placed 1\n10\n$/,
     /customer: "kim"[\s\S]*total: 20/,
     /^invalid-event data.quantity\n$/,
+    /^1 to 2 are truncated\n3 cart-1 Added\n4 to 6 are archived\n7 \$strata-lifecycle \$retention-set\n/,
     /^null Rome forgotten 1\n$/,
     /^a writes\nb writes\n$/,
     /^\d+ OrderPlaced \[\n?[\s\S]*\]\n$/,
+    /^true 0\ntrue\n2 1\n$/,
   ];
   for (const [index, program] of programs.entries()) {
     test(`has a program ${index + 1} that does what it says`, async () => {

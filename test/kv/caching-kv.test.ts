@@ -49,7 +49,7 @@ class HeldStore {
       status: () => inner.status(),
       stats: () => inner.stats(),
       reclaim: () => Promise.reject(new Error("There is nothing to give back")),
-    objectStoreStats: () => {
+      objectStoreStats: () => {
         throw new Error("It has none");
       },
       assertUsable: () => {

@@ -2,8 +2,12 @@
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import * as v from "valibot";
+import { streamPageSpan } from "../../src/format/key-families.ts";
 import {
+  defineProcessManager,
   defineProjection,
+  defineReactor,
+  defineSqlProjection,
   type EventStore,
   InvalidArgumentError,
   isLogGap,
@@ -15,6 +19,8 @@ import { lifecycleStreamName } from "../../src/log/system-events.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { testClock } from "../../src/testing/test-doubles.ts";
 import { collect, errorOf, take, until } from "../support/collect.ts";
+import { rowsIn } from "../support/dropping.ts";
+import { sqliteDatabase } from "../support/reporting.ts";
 
 setDefaultTimeout(60_000);
 
@@ -298,4 +304,92 @@ describe("Where events were dropped", () => {
       expect(await store.documents(projection).get("a-1", { atLeast: position })).toEqual({ count: 3 });
     }
   });
+
+  test("reactors, process managers and tables go on behind them, also where the log ends with them", async () => {
+    await using database = await sqliteDatabase();
+    const clock = testClock(start);
+    const storage = createMemoryStorage();
+    const told: number[] = [];
+    const reactor = (name: string) =>
+      defineReactor(name, {
+        mode: "async",
+        from: "start",
+        on: { Counted: (event: RecordedEvent) => void told.push(event.position) },
+      });
+    const manager = defineProcessManager("counting", {
+      correlate: { Counted: (event: RecordedEvent) => event.streamName },
+      initialState: () => ({ count: 0 }),
+      evolve: { Counted: (state: { count: number }) => ({ count: state.count + 1 }) },
+      react: {},
+    });
+    const table = defineSqlProjection("counted", {
+      ...{ version: 1, database: database.url, filter: { types: ["Counted"] } },
+      create: (sql, context) => sql`create table ${context.table("counted")} (position integer primary key)`,
+      on: {
+        Counted: (event, sql, context) => sql`insert into ${context.table("counted")} values (${event.position})`,
+      },
+    });
+    const options = { clock, projections: [table], processManagers: [manager] };
+    let last = 0;
+    {
+      await using store = await openEventStoreOn(openMemoryKv(storage), { ...options, reactors: [reactor("early")] });
+      await store.setRetention("a", { maxAgeMs: hour });
+      for (let count = 0; count < 5; count += 1) last = (await store.append("a-1", [counted()], any)).position;
+      await store.append("b-1", [counted()], any);
+      last = (await store.append("a-2", [counted(), counted()], any)).position;
+      for (const name of ["early", "counting", "counted"]) await store.waitFor(name, last);
+      clock.advance(hour);
+      expect((await store.compact()).eventsDropped).toBe(7);
+    }
+    expect(told).toEqual([2, 3, 4, 5, 6, 7, 8, 9]);
+    const both = [reactor("early"), reactor("late")];
+    await using store = await openEventStoreOn(openMemoryKv(storage), { ...options, reactors: both });
+    expect(await store.lastPosition()).toBe(last);
+    for (const name of ["early", "late", "counting", "counted"]) await store.waitFor(name, last);
+    expect(told.slice(8)).toEqual([7]);
+    const next = (await store.append("a-1", [counted()], { expectedVersion: 5 })).position;
+    expect(next).toBe(last + 1);
+    await store.rebuild("counted");
+    for (const name of ["early", "late", "counting", "counted"]) await store.waitFor(name, next);
+    expect(told.slice(9).toSorted()).toEqual([next, next]);
+    const rows: { position: number }[] = await database.sql`select position from counted order by position`;
+    expect(rows.map(({ position }) => position)).toEqual([7, next]);
+    expect((await store.processors()).every(({ health }) => health === "ok")).toBe(true);
+  });
+});
+
+test("A damaged stream is told of and put off, and the others lose what they are to lose", async () => {
+  const clock = testClock(start);
+  const warned: unknown[] = [];
+  const storage = createMemoryStorage();
+  {
+    await using store = await openEventStoreOn(openMemoryKv(storage), { clock });
+    for (const name of ["a-1", "a-2", "a-3"]) {
+      await store.append(
+        name,
+        Array.from({ length: 40 }, () => counted()),
+        any,
+      );
+      await store.truncateStream(name, { beforeVersion: 31 });
+    }
+  }
+  {
+    const kv = openMemoryKv(storage);
+    const [page] = await rowsIn(kv, streamPageSpan("a-2", 1));
+    const value = Buffer.from(page?.value ?? []);
+    value[20] = (value[20] ?? 0) ^ 1;
+    await kv.write([{ kind: "put", key: page?.key ?? Buffer.of(), value }]);
+    await kv.close();
+  }
+  const options = { clock, onError: (error: unknown) => warned.push(error) };
+  await using store = await openEventStoreOn(openMemoryKv(storage), options);
+  expect((await store.compact()).eventsDropped).toBe(60);
+  expect(warned.length).toBeGreaterThan(0);
+  expect(await versionsOf(store, "a-1")).toEqual(await versionsOf(store, "a-3"));
+  expect(await errorOf(versionsOf(store, "a-2"))).toMatchObject({ code: "storage-corrupt" });
+  warned.length = 0;
+  expect((await store.compact()).eventsDropped).toBe(0);
+  clock.advance(25 * hour);
+  await store.compact();
+  expect(warned.some((error) => String(error).includes("damaged"))).toBe(true);
 });

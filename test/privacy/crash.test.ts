@@ -69,7 +69,7 @@ test("Storage that is gone before any of the writes loses nothing of a forgettin
       if (steps > 0) done.push(what);
     };
     const kv = steppingKv(openMemoryKv(storage), onStep);
-    const first = await openEventStoreOn(kv, options, async () => steppingObjects(shared, onStep));
+    const first = await openEventStoreOn(kv, options, steppingObjects(shared, onStep));
     await fill(first);
     steps = 0;
     const outcome = await first.forget("person:1").then(
@@ -78,7 +78,7 @@ test("Storage that is gone before any of the writes loses nothing of a forgettin
     );
     steps = Number.NEGATIVE_INFINITY;
     await first.close().catch(() => {});
-    const again = await openEventStoreOn(openMemoryKv(storage), options, async () => shared);
+    const again = await openEventStoreOn(openMemoryKv(storage), options, shared);
     // Once its record is written, nobody needs to ask for it again.
     await expectWhole(again, done.length > 0);
     await again.close();

@@ -152,7 +152,7 @@ describe("Forgetting a subject", () => {
         return await inner.put(...given);
       },
     };
-    await using store = await openEventStoreOn(gated, { events: [people], encryption }, async () => objects);
+    await using store = await openEventStoreOn(gated, { events: [people], encryption }, objects);
     await store.append("person-1", [registered("1", "Kim")], { expectedVersion: 0 });
     const appends: Promise<unknown>[] = [];
     onPut = async () => {

@@ -215,11 +215,7 @@ describe("Keys", () => {
     };
     const counted: ObjectAccess = { ...objects, put };
     const storage = createMemoryStorage();
-    await using store = await openEventStoreOn(
-      openMemoryKv(storage),
-      { events: [people], encryption },
-      async () => counted,
-    );
+    await using store = await openEventStoreOn(openMemoryKv(storage), { events: [people], encryption }, counted);
     puts = 0;
     const events = Array.from({ length: 3_000 }, (_, index) => registered(`${index}`));
     await store.append("person-all", events, { expectedVersion: 0 });
@@ -239,7 +235,7 @@ describe("Keys", () => {
     const objects = openMemoryObjects(systemClock);
     const shared: ObjectAccess = { ...objects, close: async () => {} };
     const storage = createMemoryStorage();
-    const open = () => openEventStoreOn(openMemoryKv(storage), { events: [people], encryption }, async () => shared);
+    const open = () => openEventStoreOn(openMemoryKv(storage), { events: [people], encryption }, shared);
     const first = await open();
     await first.append("person-1", [registered("1")], { expectedVersion: 0 });
     await first.close();
@@ -254,7 +250,7 @@ describe("Keys", () => {
       openStoreKeys({
         service: localKeyService(masterKey),
         storeId,
-        openObjects: async () => shared,
+        objects: shared,
         clock: systemClock,
         random: { next: () => 0.5 },
         mode: "used",

@@ -225,6 +225,7 @@ async function simulate(seed: number): Promise<World> {
       expect(state).toEqual({ count: own.length, last: own.at(-1)?.id ?? "" });
     }
     expect(await collect(store.readAll())).toEqual(log as never);
+    expect((await store.verify()).breaks).toEqual([]);
   });
   const pages = [...world.faults.storage.rows.keys()].filter((key) => key.charCodeAt(0) === 0x30);
   expect(pages.length).toBeLessThanOrEqual(3);

@@ -202,6 +202,7 @@ async function simulate(seed: number): Promise<readonly string[]> {
       const store = await world.store();
       const log = await collect(store.readAll());
       checkHistory(world, log);
+      expect((await store.verify()).breaks).toEqual([]);
       const tagged = await collect(store.readAll({ filter: { tags: ["n:1"] } }));
       expect(tagged.map((event) => event.position)).toEqual(
         log.filter((e) => e.tags.includes("n:1")).map((e) => e.position),

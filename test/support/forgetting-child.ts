@@ -23,7 +23,7 @@ function onStep(): void {
 
 const kv = steppingKv(await openSlateKv({ location, s3: {}, clock: systemClock }), onStep);
 const options = { events: [people], encryption, projections: [nameCards] };
-const store = await openEventStoreOn(kv, options, async () => steppingObjects(await openObjects(location, {}), onStep));
+const store = await openEventStoreOn(kv, options, steppingObjects(await openObjects(location, {}), onStep));
 forgetting = true;
 await store.forget("person:1", { metadata: { actor: "privacy office" } });
 forgetting = false;

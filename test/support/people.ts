@@ -86,6 +86,7 @@ export function registered(
 
 /** A store in memory that can be opened again, with its key objects at hand. */
 export interface PeopleStorage {
+  readonly events: People;
   readonly objects: ObjectAccess;
   open(options?: Partial<OpenOptions<People>>): Promise<OpenedStore<People>>;
 }
@@ -95,9 +96,9 @@ export function peopleStorage(): PeopleStorage {
   const objects = openMemoryObjects(systemClock);
   const shared: ObjectAccess = { ...objects, close: async () => {}, [Symbol.asyncDispose]: async () => {} };
   return {
+    events: people,
     objects: shared,
-    open: (options = {}) =>
-      openWithCore(openMemoryKv(storage), { events: [people], encryption, ...options }, async () => shared),
+    open: (options = {}) => openWithCore(openMemoryKv(storage), { events: [people], encryption, ...options }, shared),
   };
 }
 
