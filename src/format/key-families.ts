@@ -92,10 +92,18 @@ export const logFamilyNames: readonly string[] = Object.keys(tags);
 export type UpperFamily = keyof typeof upperTags;
 
 /** A family of the log that not every store has. */
-export type LaterFamily = keyof typeof laterTags;
+export type LaterFamily = keyof typeof laterTags | "mergedIndex";
+
+/** Rows of the index that are of several segments: no family of their own, but nothing that early versions can read. */
+const mergedIndex: LaterFamily = "mergedIndex";
 
 /** The families that this version understands. */
-export const familyNames: readonly string[] = [...logFamilyNames, ...Object.keys(laterTags), ...Object.keys(upperTags)];
+export const familyNames: readonly string[] = [
+  ...logFamilyNames,
+  ...Object.keys(laterTags),
+  mergedIndex,
+  ...Object.keys(upperTags),
+];
 
 /**
  * Families that a writer may be ignorant of and still keep the store whole, because what they hold is derived and says for
