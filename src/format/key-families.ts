@@ -13,7 +13,7 @@
  * | 30  | global log       | last position                | a page, complete without look-ups                            |
  * | 31  | chain links      | position                     | the link of the hash chain there (chain.ts)                  |
  * | 32  | dropped          | part, segment                | which positions have no event any more, and their digests    |
- * | 40  | index            | kind, value, segment         | the positions of a full segment that match                   |
+ * | 40  | index            | kind, value, segment         | the positions of a full segment that match, or, merged, of several up to it |
  * | 50  | time             | minute since 1970            | the first position recorded in or after it                   |
  * | 60  | idempotency keys | key                          | the result of the commit                                     |
  * | 61  | idempotency ages | minute, last position (, key)| the keys written then, to be dropped when the window passed  |
