@@ -7,7 +7,7 @@ import { InvalidArgumentError } from "../errors.ts";
 import { snapshotKey } from "../format/key-families.ts";
 import { encodePayload } from "../format/payload.ts";
 import { encodeSnapshot, type Snapshot } from "../format/snapshot.ts";
-import type { KvOperation } from "../kv/kv.ts";
+import type { KnownRows } from "../log/commit-extras.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import type { AnyDecider, SnapshotPolicy } from "./define-decider.ts";
 import { type SnapshotFinder, SnapshotReader } from "./snapshot-reader.ts";
@@ -89,7 +89,7 @@ export class Snapshots implements SnapshotFinder {
     policy: SnapshotPolicy<unknown>,
     streamName: string,
     kept: StateToKeep,
-  ): Promise<readonly KvOperation[]> {
+  ): Promise<KnownRows> {
     const state = encodePayload(kept.state, "state");
     if ("issues" in state) {
       const [issue] = state.issues;
@@ -102,24 +102,7 @@ export class Snapshots implements SnapshotFinder {
     return [...older, { kind: "put", key, value: encodeSnapshot(key, about, state) }];
   }
 
-  /**
-   * Commits the rows of a kept state. None are written where a subject was forgotten since it was read, who may be in it. Answers
-   * whether they were.
-   */
-  async keep(kept: StateToKeep, commit: (guard: () => Error | undefined) => Promise<unknown>): Promise<boolean> {
-    await this.#core.useFamilies(["snapshots"]);
-    // Asked in commit order: what comes before the forgetting is removed by it, what comes after is refused here.
-    const guard = (): Error | undefined => (this.erasures === kept.since ? undefined : new ErasedMeanwhile());
-    try {
-      await commit(guard);
-      return true;
-    } catch (error) {
-      if (!(error instanceof ErasedMeanwhile)) throw error;
-      return false;
-    }
-  }
-
-  async #older(streamName: string, deciderName: string, version: number): Promise<readonly KvOperation[]> {
+  async #older(streamName: string, deciderName: string, version: number): Promise<KnownRows> {
     if (version <= 1) return [];
     const range = {
       start: snapshotKey(streamName, deciderName, 0),

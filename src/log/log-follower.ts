@@ -65,6 +65,11 @@ export class LogFollower {
     return follower;
   }
 
+  get storeId(): string {
+    return this.#storeId;
+  }
+
+  /** The end of the log as far as it has been followed. */
   get end(): LogEnd {
     return this.#end;
   }
