@@ -18,9 +18,9 @@ import { createMemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
 import { lifecycleStreamName } from "../../src/log/system-events.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { testClock } from "../../src/testing/test-doubles.ts";
+import { collect, errorOf, take, until } from "../support/collect.ts";
 import { rowsIn } from "../support/dropping.ts";
 import { sqliteDatabase } from "../support/reporting.ts";
-import { collect, errorOf, take, until } from "../support/collect.ts";
 
 setDefaultTimeout(60_000);
 
@@ -326,8 +326,7 @@ describe("Where events were dropped", () => {
       ...{ version: 1, database: database.url, filter: { types: ["Counted"] } },
       create: (sql, context) => sql`create table ${context.table("counted")} (position integer primary key)`,
       on: {
-        Counted: (event, sql, context) =>
-          sql`insert into ${context.table("counted")} values (${event.position})`,
+        Counted: (event, sql, context) => sql`insert into ${context.table("counted")} values (${event.position})`,
       },
     });
     const options = { clock, projections: [table], processManagers: [manager] };
@@ -366,7 +365,11 @@ test("A damaged stream is told of and put off, and the others lose what they are
   {
     await using store = await openEventStoreOn(openMemoryKv(storage), { clock });
     for (const name of ["a-1", "a-2", "a-3"]) {
-      await store.append(name, Array.from({ length: 40 }, () => counted()), any);
+      await store.append(
+        name,
+        Array.from({ length: 40 }, () => counted()),
+        any,
+      );
       await store.truncateStream(name, { beforeVersion: 31 });
     }
   }

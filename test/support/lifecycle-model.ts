@@ -94,7 +94,8 @@ export class LifecycleModel {
       if (deletedAtMs !== undefined && deletedAtMs + this.#graceMs <= nowMs) stream.purged = true;
       const { maxAgeMs } = this.#ruleFor(streamName) ?? {};
       // The rule of a category finds events in the log; the stream's own looks into the archive, too.
-      const found = this.rules.has(streamName) && streamName.includes("-") ? events : events.filter((one) => !one.dropped);
+      const found =
+        this.rules.has(streamName) && streamName.includes("-") ? events : events.filter((one) => !one.dropped);
       const isOld = (one: LifecycleEvent): boolean => maxAgeMs !== undefined && one.recordedAtMs <= nowMs - maxAgeMs;
       const old = found.filter(isOld).at(-1)?.version ?? 0;
       const kept = this.#keptByCount(streamName, stream);

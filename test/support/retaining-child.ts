@@ -13,7 +13,10 @@ function say(what: object): void {
 async function appendForEver(worker: number): Promise<void> {
   for (let serial = 1; ; serial += 1) {
     const streamName = `${serial % 2 === 0 ? "short" : "long"}-${worker}`;
-    const events = Array.from({ length: 1 + (serial % 5) }, () => ({ type: "T", data: "x".repeat((serial * 37) % 500) }));
+    const events = Array.from({ length: 1 + (serial % 5) }, () => ({
+      type: "T",
+      data: "x".repeat((serial * 37) % 500),
+    }));
     const { streamVersion } = await store.append(streamName, events, { expectedVersion: "any" });
     say({ streamName, version: streamVersion });
   }
