@@ -9,7 +9,7 @@ import { seededRandom } from "../support/random.ts";
 
 setDefaultTimeout(60_000);
 
-const rounds = 10;
+const rounds = 6;
 const child = join(import.meta.dir, "../support/retaining-child.ts");
 
 /** What was acknowledged, over all rounds. */
