@@ -22,6 +22,8 @@ const commands = [
   "delete",
   "undelete",
   "archive",
+  "forget",
+  "rotate-keys",
 ];
 
 describe("Help", () => {
