@@ -5,6 +5,7 @@
  */
 
 import type { StoredEvent } from "../format/envelope.ts";
+import { decodeHeadExtension } from "../format/head-extension.ts";
 import {
   everyStreamPage,
   logEndKey,
@@ -43,9 +44,11 @@ interface Finding {
   readonly reason: string;
 }
 
-/** The first version that readers still see. */
+/** The first version that is not gone from the stream by right, or about to be: truncated, dropped, archived or deleted. */
 export function firstVersionOf(head: StreamHead): number {
-  return Math.max(1, head.truncatedBefore);
+  const { tombstone, droppedBefore = 1, archive } = decodeHeadExtension(head.extension);
+  if (tombstone?.purged === true) return head.version + 1;
+  return Math.max(1, head.truncatedBefore, droppedBefore, archive?.before ?? 1);
 }
 
 export async function walkStreams(options: StreamWalkOptions): Promise<number> {
