@@ -10,7 +10,7 @@ setDefaultTimeout(60_000);
 
 const commands = [
   ...["import", "export", "read", "streams", "log", "diff", "blame", "trace", "stats", "verify", "backup", "restore"],
-  ...["writer", "cost", "compact", "retention", "truncate", "delete", "undelete", "archive"],
+  ...["writer", "cost", "compact", "retention", "truncate", "delete", "undelete", "archive", "forget", "rotate-keys"],
 ];
 
 describe("Help", () => {
