@@ -16,7 +16,7 @@ import { subjectTagPrefix } from "../schema/personal-data.ts";
 import type { EventMetadata, RecordedEvent } from "../vocabulary/event.ts";
 import { checkFilter } from "../vocabulary/filter.ts";
 import { forgottenType, type SubjectForgotten } from "../vocabulary/forgotten.ts";
-import { checkName } from "../vocabulary/names.ts";
+import { checkName, isReserved } from "../vocabulary/names.ts";
 import type { ForgetReceipt } from "./face.ts";
 import { receiptOf } from "./receipt.ts";
 import type { SubjectKeys } from "./subject-keys.ts";
@@ -190,7 +190,8 @@ export class Forgetting {
     } finally {
       cursor.close();
     }
-    return names.filter((name) => !this.#layers.has(name));
+    // The store's own, such as the compactor, keep nothing of subjects.
+    return names.filter((name) => !isReserved(name) && !this.#layers.has(name));
   }
 
   async #earlierReceipt(hash: string): Promise<ForgetReceipt | undefined> {
