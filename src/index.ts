@@ -87,7 +87,13 @@ export {
   storageCost,
 } from "./kv/cost.ts";
 export type { DiskCacheOptions } from "./kv/disk-cache.ts";
-export type { KvReaderStats, KvStats } from "./kv/kv.ts";
+export type {
+  KvReaderStats,
+  KvReclaimPhase as ReclaimPhase,
+  KvReclaimProgress as ReclaimProgress,
+  KvReclaimReport as ReclaimReport,
+  KvStats,
+} from "./kv/kv.ts";
 export type { S3Options } from "./kv/object-store.ts";
 export type { ObjectStoreStats, RequestCounts, RequestPurpose } from "./kv/object-store-stats.ts";
 export type { StorageProfile } from "./kv/slatedb-settings.ts";

@@ -1,6 +1,12 @@
 /** `strata compact`: one pass of the compactor over a store that nobody else writes to, and what it has come to. */
 
-import { type CompactionReport, openEventStore } from "../index.ts";
+import {
+  type CompactionReport,
+  openEventStore,
+  type ReclaimPhase,
+  type ReclaimProgress,
+  type ReclaimReport,
+} from "../index.ts";
 import type { Arguments } from "./arguments.ts";
 import type { Command } from "./command.ts";
 import { type ExitCode, exitCodes } from "./failure.ts";
@@ -17,6 +23,10 @@ export const compactCommand: Command = {
   options: [
     ...storeOptions,
     {
+      name: "reclaim",
+      text: "have the storage give the bytes back now: rewrites it all, and takes some 16 minutes",
+    },
+    {
       name: "wait",
       value: "SECONDS",
       text: "how long to wait for its writer to go (default: 0, it is not waited for)",
@@ -24,9 +34,9 @@ export const compactCommand: Command = {
   ],
   notes: [
     "A service that has the store open compacts it by itself, or by store.compact(); this command is for stores that were imported or are kept. It opens the store for writing, and does not begin while somebody else writes: a service is not disturbed. Snapshots are kept by the service, which has the deciders.",
-    "Broken off at any time it leaves a whole store, and goes on from there the next time. The engine gives the bytes back some time after its own tables are merged.",
+    "Broken off at any time it leaves a whole store, and goes on from there the next time. The engine gives the bytes back some time after its own tables are merged. With --reclaim they are: what was replaced is kept by the engine for a quarter of an hour, which is waited for, and so is its collection; Ctrl-C ends the waiting, and what was merged stays merged.",
   ],
-  examples: ["strata compact --url file:.data/shop"],
+  examples: ["strata compact --url file:.data/shop", "strata compact --reclaim --url file:.data/shop"],
   run,
 };
 
@@ -45,9 +55,44 @@ function readable(url: string, report: CompactionReport): string {
     ["index rows", merged(indexRowsMerged, indexRowsWritten)],
     ["freed", formatBytes(Math.max(0, bytesFreed))],
     ["took", formatSeconds(tookMs)],
+    ...reclaimedRows(report.reclaimed),
   ];
   const width = Math.max(...rows.map(([term]) => term.length));
   return rows.map(([term, text]) => `${term.padEnd(width)}  ${text}\n`).join("");
+}
+
+function reclaimedRows(reclaimed: ReclaimReport | undefined): readonly (readonly [string, string])[] {
+  if (reclaimed === undefined) return [];
+  const { objectsBefore, bytesBefore, objectsAfter, bytesAfter, objectsLeft, elapsedMs } = reclaimed;
+  const amount = (objects: number, bytes: number): string => `${formatBytes(bytes)} in ${formatCount(objects)} objects`;
+  return [
+    ["storage", `${amount(objectsBefore, bytesBefore)}, now ${amount(objectsAfter, bytesAfter)}`],
+    [
+      "old objects",
+      objectsLeft === 0 ? "all gone" : `${formatCount(objectsLeft)} are still held, by a replica's checkpoint`,
+    ],
+    ["waited", formatSeconds(elapsedMs)],
+  ];
+}
+
+const phases: Readonly<Record<ReclaimPhase, string>> = {
+  merging: "rewriting everything",
+  waiting: "waiting until the engine lets go of what was replaced",
+  collecting: "waiting for its collection",
+};
+
+/** Tells each phase, and once a minute what is left. */
+function progressTeller(): (progress: ReclaimProgress) => void {
+  let told = "";
+  return ({ phase, objectsLeft, bytesLeft, waitMsMax }) => {
+    const minutes = waitMsMax === undefined ? "" : `, for at most ${Math.ceil(waitMsMax / 60_000)} min more`;
+    const key = `${phase}${minutes}`;
+    if (key === told) return;
+    told = key;
+    process.stderr.write(
+      `${phases[phase]}: ${formatCount(objectsLeft)} objects, ${formatBytes(bytesLeft)}${minutes}\n`,
+    );
+  };
 }
 
 async function run(given: Arguments): Promise<ExitCode> {
@@ -60,7 +105,20 @@ async function run(given: Arguments): Promise<ExitCode> {
     ...{ url, s3: { ...s3, createBucket: false }, compaction: false, writerName: "strata compact" },
     ...{ takeover: "when-idle", takeoverTimeoutMs: waitSeconds * 1_000 },
   });
-  const report = await store.compact();
+  const interruption = new AbortController();
+  const onInterrupt = (): void => interruption.abort();
+  process.once("SIGINT", onInterrupt);
+  const reclaim = given.flag("reclaim");
+  let report: CompactionReport;
+  try {
+    report = await store.compact({ signal: interruption.signal, reclaim, onProgress: progressTeller() });
+  } catch (error) {
+    if (!interruption.signal.aborted) throw error;
+    process.stderr.write("Interrupted: what was merged stays merged\n");
+    return exitCodes.failed;
+  } finally {
+    process.off("SIGINT", onInterrupt);
+  }
   const output = standardOutput();
   await output.write(given.flag("json") ? `${JSON.stringify({ url, ...report })}\n` : readable(url, report));
   await output.close();

@@ -3,7 +3,8 @@
  * nothing but appends, so an idle store pays nothing for it. What it has come to is in the store: whoever opens it next goes on.
  */
 
-import { EventStoreError, StorageCorruptError, StoreClosedError } from "../errors.ts";
+import { EventStoreError, InvalidArgumentError, printable, StorageCorruptError, StoreClosedError } from "../errors.ts";
+import type { KvReclaimOptions, KvReclaimReport } from "../kv/kv.ts";
 import { checkOptions, checkSignal } from "../log/arguments.ts";
 import { DroppedEvents } from "../log/dropped-events.ts";
 import type { StoreCore } from "../log/store-internals.ts";
@@ -33,6 +34,18 @@ export interface CompactionReport extends CompactionCounts {
   readonly fromPosition: number;
   readonly toPosition: number;
   readonly tookMs: number;
+  /** What came of `reclaim`, where that was asked for and the storage is one that has anything to give back. */
+  readonly reclaimed?: KvReclaimReport;
+}
+
+/** What is to be told while space is given back; `undefined` where none is to be. */
+function checkReclaim({ reclaim, onProgress }: Record<string, unknown>): KvReclaimOptions | undefined {
+  if (reclaim !== undefined && typeof reclaim !== "boolean")
+    throw new InvalidArgumentError("reclaim", `must be true or false, not ${printable(reclaim)}`);
+  if (onProgress !== undefined && typeof onProgress !== "function")
+    throw new InvalidArgumentError("onProgress", `must be a function, not ${printable(onProgress)}`);
+  if (reclaim !== true) return undefined;
+  return onProgress === undefined ? {} : { onProgress: onProgress as NonNullable<KvReclaimOptions["onProgress"]> };
 }
 
 interface Failure {
@@ -88,12 +101,18 @@ export class Compactor {
 
   /** One pass over everything up to the end of the log, now. */
   async compact(options: unknown): Promise<CompactionReport> {
-    const signal = checkSignal(checkOptions(options, ["signal"]).signal);
+    const given = checkOptions(options, ["signal", "reclaim", "onProgress"]);
+    const signal = checkSignal(given.signal);
+    const reclaim = checkReclaim(given);
     signal?.throwIfAborted();
     this.#core.assertOpen();
     const either = signal === undefined ? this.#closed.signal : AbortSignal.any([signal, this.#closed.signal]);
     try {
-      return await this.#beforeBackground(() => this.#pass(true, either));
+      const report = await this.#beforeBackground(() => this.#pass(true, either));
+      if (reclaim === undefined) return report;
+      // It waits for long, and the background has its turns meanwhile.
+      const reclaimed = await this.#core.reclaim({ ...reclaim, signal: either });
+      return reclaimed === undefined ? report : { ...report, reclaimed };
     } catch (error) {
       if (this.#closed.signal.aborted && signal?.aborted !== true) throw new StoreClosedError();
       throw error;

@@ -7,7 +7,7 @@
 import type { StoredEvent } from "../format/envelope.ts";
 import type { LaterFamily, UpperFamily } from "../format/key-families.ts";
 import type { CommitRecord } from "../format/records.ts";
-import type { KvReader } from "../kv/kv.ts";
+import type { KvReader, KvReclaimOptions, KvReclaimReport } from "../kv/kv.ts";
 import type { ObjectAccess } from "../kv/objects.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { IdSource } from "../runtime/ids.ts";
@@ -55,6 +55,8 @@ export interface StoreCore {
    * hands off. To be awaited before the first row; costs one commit, the first time ever.
    */
   useFamilies(families: readonly (UpperFamily | LaterFamily)[]): Promise<void>;
+  /** Gives back the storage of deleted rows, as the byte store does it; `undefined` where that has none to give back. */
+  reclaim(options: KvReclaimOptions): Promise<KvReclaimReport | undefined>;
   /** Whether the header says that there are rows of the family. */
   usesFamily(family: UpperFamily | LaterFamily): boolean;
   /** The first result under an idempotency key, if it is remembered. */

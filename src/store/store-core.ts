@@ -139,6 +139,7 @@ export function buildCore(parts: CoreParts): StoreCore {
       maintained = working.catch(() => {});
       return working;
     },
+    reclaim: async (options) => await kv.reclaim?.(options),
     useFamilies: (families) => keeper.use(families),
     usesFamily: (family) => keeper.lists(family),
     findByKey: async (key) => (await keys.find([key])).get(key),
