@@ -153,7 +153,7 @@ async function openDatabase(options: SlateKvOptions, tuning: SlateTuning): Promi
     throw error;
   });
   const startedMs = options.clock.monotonic();
-  const settings = { ...engineSettings(tuning), ...cache?.settings };
+  const settings = { ...engineSettings(tuning, readCacheOf(options)), ...cache?.settings };
   const engineCache = readCacheOf(options) === "engine";
   const db = await openWithin({
     key: `${options.location.url} ${place.bucketUrl}`,

@@ -42,11 +42,6 @@ export interface SlateTuning {
   readonly memtableFlushMs: number;
   /** At least this long between two of them. */
   readonly memtableFlushSpacingMs: number;
-  /**
-   * The size of a table that the compactor writes: what it builds in memory, and what a look without a cached filter and index has
-   * to read a part of. All tables are named in the manifest, which each flush writes.
-   */
-  readonly tableBytesMax: number;
   /** With this much unflushed a write first waits for the flush under way, but no longer than that. */
   readonly memtablePaceBytes: number;
   readonly memtablePaceMs: number;
@@ -95,7 +90,6 @@ const localTuning: SlateTuning = {
   // What waits to be flushed is in memory twice, so it is kept small where a flush costs no money.
   memtableFlushBytes: 8 * 1024 * 1024,
   memtablePaceBytes: 24 * 1024 * 1024,
-  tableBytesMax: 8 * 1024 * 1024,
   compactorPollMs: 5_000,
   memtableFlushSpacingMs: 500,
 };
@@ -104,7 +98,6 @@ const bucket = {
   ...shared,
   memtableFlushBytes: 16 * 1024 * 1024,
   memtablePaceBytes: 48 * 1024 * 1024,
-  tableBytesMax: 64 * 1024 * 1024,
 } as const;
 
 /**
@@ -175,11 +168,20 @@ export function sameSetting(wanted: unknown, found: unknown): boolean {
   return wantedMs !== undefined && wantedMs === durationMs(found);
 }
 
+/**
+ * The size of a table that the compactor writes, which it builds in memory: small where its filter and index are read for each look,
+ * of which hundreds may be under way. All tables are named in the manifest, which each flush writes.
+ */
+export const tableBytes: { readonly cached: number; readonly readAnew: number } = {
+  cached: 64 * 1024 * 1024,
+  readAnew: 8 * 1024 * 1024,
+};
+
 /** How many flushed memtables may wait to be merged; at more of them, flushes wait. */
 export const l0TablesMax = 64;
 
 /** The engine's own setting names, by dotted path. Unknown names are ignored by it without a word, so they are read back. */
-export function engineSettings(tuning: SlateTuning): Readonly<Record<string, unknown>> {
+export function engineSettings(tuning: SlateTuning, readCache: ReadCache): Readonly<Record<string, unknown>> {
   const minAge = milliseconds(tuning.garbageMinAgeMs);
   const interval = milliseconds(tuning.garbageIntervalMs);
   const sortedAge = milliseconds(Math.min(tuning.garbageMinAgeMs, 20 * 60_000));
@@ -197,7 +199,7 @@ export function engineSettings(tuning: SlateTuning): Readonly<Record<string, unk
     max_unflushed_bytes: 1024 * 1024 * 1024,
     "compactor_options.poll_interval": milliseconds(tuning.compactorPollMs),
     "compactor_options.max_concurrent_compactions": 1,
-    "compactor_options.max_sst_size": tuning.tableBytesMax,
+    "compactor_options.max_sst_size": readCache === "engine" ? tableBytes.cached : tableBytes.readAnew,
     ...(tuning.schedulerOptions === undefined
       ? {}
       : { "compactor_options.scheduler_options": tuning.schedulerOptions }),

@@ -32,7 +32,7 @@ describe.each([...storageProfiles])("A bucket tuned for %s", (profile) => {
   });
 
   test("has settings that the engine takes", () => {
-    const settings = JSON.parse(nativeSettings(engineSettings(tuning)).to_json_string());
+    const settings = JSON.parse(nativeSettings(engineSettings(tuning, "engine")).to_json_string());
     expect(settings.compactor_options.poll_interval).toBe(`${tuning.compactorPollMs / 1_000}s`);
   });
 

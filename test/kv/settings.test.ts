@@ -4,7 +4,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { InternalError } from "../../src/errors.ts";
 import type { StoreLocation } from "../../src/kv/object-store.ts";
 import { nativeSettings } from "../../src/kv/slatedb-binding.ts";
-import { engineSettings, readCacheFor, sameSetting, tuningFor } from "../../src/kv/slatedb-settings.ts";
+import { engineSettings, type ReadCache, readCacheFor, sameSetting, tuningFor } from "../../src/kv/slatedb-settings.ts";
 
 setDefaultTimeout(60_000);
 
@@ -16,7 +16,7 @@ const locations: readonly StoreLocation[] = [
 
 test("The engine takes every setting of every kind of location", () => {
   for (const location of locations) {
-    const settings = nativeSettings(engineSettings(tuningFor(location)));
+    const settings = nativeSettings(engineSettings(tuningFor(location), "engine"));
     expect(JSON.parse(settings.to_json_string())).toMatchObject({
       flush_interval: null,
       l0_sst_size_bytes: 4_000_000_000,
@@ -56,9 +56,11 @@ test("A writer keeps rows in a small cache of ours, and only where tables are fa
 
 test("Tables are small where a look reads their filters and indexes anew", () => {
   for (const location of locations) {
-    const tuning = tuningFor(location);
-    expect(engineSettings(tuning)["compactor_options.max_sst_size"]).toBe(tuning.tableBytesMax);
-    if (location.kind === "folder") expect(tuning.tableBytesMax).toBeLessThanOrEqual(16 * 1024 * 1024);
+    const sizeWith = (readCache: ReadCache): unknown =>
+      engineSettings(tuningFor(location), readCache)["compactor_options.max_sst_size"];
+    expect(sizeWith("engine")).toBe(64 * 1024 * 1024);
+    expect(sizeWith(readCacheFor(location, true))).toBe(8 * 1024 * 1024);
+    expect(sizeWith(0)).toBe(8 * 1024 * 1024);
   }
 });
 
@@ -78,7 +80,7 @@ test("A writer that may have been fenced unseen stops long before a fence can be
     expect(tuning.garbageMinAgeMs).toBeGreaterThanOrEqual(10 * 60_000);
     expect(tuning.manifestPollMs).toBeLessThanOrEqual(tuning.garbageMinAgeMs / 100);
     expect(tuning.writeTimeoutMs).toBeLessThanOrEqual(tuning.garbageMinAgeMs / 4);
-    const settings = engineSettings(tuning);
+    const settings = engineSettings(tuning, "engine");
     const ages = ["wal_options", "manifest_options"].map(
       (kind) => settings[`garbage_collector_options.${kind}.min_age`],
     );
