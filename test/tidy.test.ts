@@ -39,7 +39,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   log: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema"],
   subscriptions: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log"],
   privacy: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log"],
-  decider: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log"],
+  decider: ["errors.ts", "vocabulary", "runtime", "format", "schema", "log"],
   processors: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "subscriptions", "decider"],
   reporting: ["errors.ts", "vocabulary", "runtime", "schema", "log", "processors"],
   lifecycle: ["errors.ts", "vocabulary", "runtime", "kv", "format", "schema", "log", "decider", "processors"],

@@ -24,7 +24,7 @@ export const changeOptions: readonly OptionDescription[] = [
 export const expectedVersionOption: OptionDescription = {
   name: "expected-version",
   value: "V",
-  text: "do nothing unless the stream has exactly so many events (by default it may have any number)",
+  text: "do nothing unless the stream has exactly so many events (default: no such check)",
 };
 
 /** For the notes of these commands. */

@@ -4,7 +4,7 @@ import type { ForgetReceipt } from "../index.ts";
 import type { Arguments } from "./arguments.ts";
 import type { Command } from "./command.ts";
 import { type ExitCode, exitCodes } from "./failure.ts";
-import { chosenStore, openToChangeKeys, storeOptions, takeoverOptions } from "./open-store.ts";
+import { chosenStore, openToChangeKeys, storeOptions, takeoverNote, takeoverOptions } from "./open-store.ts";
 import { standardOutput } from "./output.ts";
 import { formatCounted, visible } from "./text.ts";
 
@@ -21,6 +21,7 @@ export const forgetCommand: Command = {
   notes: [
     "Its personal fields are null from then on, wherever they are read. It cannot be taken back. STRATA_MASTER_KEY must hold the store's master key, as base64 text; of several, with a comma between them, the first one wraps.",
     "The command does not know your projections, so it cannot take the subject out of documents that they keep: it names those. Where there are any, call store.forget in the service that runs them, or rebuild them.",
+    takeoverNote,
   ],
   examples: ["strata forget customer:c1 --actor kim --reason 'asked by letter' --url file:.data/shop"],
   run,

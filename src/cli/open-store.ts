@@ -45,6 +45,10 @@ export const takeoverOptions: readonly OptionDescription[] = [
   { name: "takeover", text: "fence whoever is writing to the store; else the command gives up where somebody is" },
 ];
 
+/** For the notes of those. */
+export const takeoverNote =
+  "A service that is writing to the store is not disturbed: the command gives up (writer-active). With --takeover that service is fenced.";
+
 /** What a store's lease calls these commands. */
 const writerName = "strata, the command line";
 

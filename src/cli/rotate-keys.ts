@@ -4,7 +4,7 @@ import type { RotationReport } from "../index.ts";
 import type { Arguments } from "./arguments.ts";
 import type { Command } from "./command.ts";
 import { type ExitCode, exitCodes } from "./failure.ts";
-import { chosenStore, openToChangeKeys, storeOptions, takeoverOptions } from "./open-store.ts";
+import { chosenStore, openToChangeKeys, storeOptions, takeoverNote, takeoverOptions } from "./open-store.ts";
 import { standardOutput } from "./output.ts";
 import { formatCounted } from "./text.ts";
 
@@ -16,6 +16,7 @@ export const rotateKeysCommand: Command = {
   notes: [
     "STRATA_MASTER_KEY holds the new master key, a comma, and the old one, both as base64 text. No event is written. It can be broken off and repeated; when it has ended with nothing damaged, the old master key has no more use in this store.",
     "Where a service writes to the store, give it both keys and call store.rotateKeys there.",
+    takeoverNote,
   ],
   examples: ['STRATA_MASTER_KEY="$NEW,$OLD" strata rotate-keys --url file:.data/shop'],
   run,

@@ -7,7 +7,7 @@ import { EventStoreError, InvalidArgumentError } from "../errors.ts";
 import { snapshotKey } from "../format/key-families.ts";
 import { encodePayload } from "../format/payload.ts";
 import { decodeSnapshot, encodeSnapshot, type Snapshot } from "../format/snapshot.ts";
-import type { KvOperation } from "../kv/kv.ts";
+import type { KnownRows } from "../log/commit-extras.ts";
 import type { StreamInfo } from "../log/event-store.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import { checkBySchema } from "../schema/check-by-schema.ts";
@@ -114,7 +114,7 @@ export class Snapshots {
     policy: SnapshotPolicy<unknown>,
     streamName: string,
     kept: StateToKeep,
-  ): Promise<readonly KvOperation[]> {
+  ): Promise<KnownRows> {
     const state = encodePayload(kept.state, "state");
     if ("issues" in state) {
       const [issue] = state.issues;
@@ -127,7 +127,7 @@ export class Snapshots {
     return [...older, { kind: "put", key, value: encodeSnapshot(key, about, state) }];
   }
 
-  async #older(streamName: string, deciderName: string, version: number): Promise<readonly KvOperation[]> {
+  async #older(streamName: string, deciderName: string, version: number): Promise<KnownRows> {
     if (version <= 1) return [];
     const range = {
       start: snapshotKey(streamName, deciderName, 0),

@@ -13,7 +13,7 @@
  * | 30  | global log       | last position                | a page, complete without look-ups                            |
  * | 31  | chain links      | position                     | the link of the hash chain there (chain.ts)                  |
  * | 32  | dropped          | part, segment                | which positions have no event any more, and their digests    |
- * | 40  | index            | kind, value, segment         | the positions of a full segment that match                   |
+ * | 40  | index            | kind, value, segment         | the positions of a full segment that match, or, merged, of several up to it |
  * | 50  | time             | minute since 1970            | the first position recorded in or after it                   |
  * | 60  | idempotency keys | key                          | the result of the commit                                     |
  * | 61  | idempotency ages | minute, last position (, key)| the keys written then, to be dropped when the window passed  |
@@ -101,10 +101,18 @@ export const logFamilyNames: readonly string[] = Object.keys(tags);
 export type UpperFamily = keyof typeof upperTags;
 
 /** A family of the log that not every store has. */
-export type LaterFamily = keyof typeof laterTags;
+export type LaterFamily = keyof typeof laterTags | "mergedIndex";
+
+/** Rows of the index that are of several segments: no family of their own, but nothing that early versions can read. */
+const mergedIndex: LaterFamily = "mergedIndex";
 
 /** The families that this version understands. */
-export const familyNames: readonly string[] = [...logFamilyNames, ...Object.keys(laterTags), ...Object.keys(upperTags)];
+export const familyNames: readonly string[] = [
+  ...logFamilyNames,
+  ...Object.keys(laterTags),
+  mergedIndex,
+  ...Object.keys(upperTags),
+];
 
 /**
  * Families that a writer may be ignorant of and still keep the store whole, because what they hold is derived and says for

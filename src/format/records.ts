@@ -12,7 +12,14 @@ import type { StoredRow } from "./pages.ts";
 /** The format that this code writes. A store of a newer one is not opened. */
 export const formatVersion = 1;
 
-const kinds = { logEnd: 0x02, index: 0x41, time: 0x51, idempotencyKey: 0x61, idempotencyAge: 0x62 } as const;
+const kinds = {
+  logEnd: 0x02,
+  index: 0x41,
+  mergedIndex: 0x42,
+  time: 0x51,
+  idempotencyKey: 0x61,
+  idempotencyAge: 0x62,
+} as const;
 const magic = "strata";
 const nothing: Uint8Array = new Uint8Array(0);
 
@@ -122,6 +129,38 @@ export function decodePostings(segment: number, row: StoredRow): readonly number
   const reader = openSealed(row.key, row.value, kinds.index, "An entry of the index");
   const positions: number[] = [];
   let position = segment * indexSegmentSize;
+  for (let left = reader.varint(); left > 0; left -= 1) {
+    position += reader.varint();
+    positions.push(position);
+  }
+  return positions;
+}
+
+/**
+ * Ascending positions of several segments in one row. It stands under the last of these segments, so that a scan from any of
+ * them on meets it.
+ */
+export function encodeMergedPostings(key: Uint8Array, positions: readonly number[]): Buffer {
+  const writer = new ByteWriter(16 + positions.length * 2);
+  beginSealed(writer, kinds.mergedIndex);
+  writer.varint(positions.length);
+  let before = 0;
+  for (const position of positions) {
+    writer.varint(position - before);
+    before = position;
+  }
+  return seal(writer, key);
+}
+
+/** Whether a row of the index is of several segments. */
+export function isMergedPostings({ value }: StoredRow): boolean {
+  return value[0] === kinds.mergedIndex;
+}
+
+export function decodeMergedPostings(row: StoredRow): readonly number[] {
+  const reader = openSealed(row.key, row.value, kinds.mergedIndex, "An entry of the index");
+  const positions: number[] = [];
+  let position = 0;
   for (let left = reader.varint(); left > 0; left -= 1) {
     position += reader.varint();
     positions.push(position);

@@ -44,11 +44,11 @@ interface Finding {
   readonly reason: string;
 }
 
-/** The first version that is in the stream's pages: those before it are gone, or in an archive. */
+/** The first version that is not gone from the stream by right, or about to be: truncated, dropped, archived or deleted. */
 export function firstVersionOf(head: StreamHead): number {
-  const { truncatedBefore, extension } = head;
-  const droppedBefore = extension.length === 0 ? undefined : decodeHeadExtension(extension).droppedBefore;
-  return Math.max(1, truncatedBefore, droppedBefore ?? 1);
+  const { tombstone, droppedBefore = 1, archive } = decodeHeadExtension(head.extension);
+  if (tombstone?.purged === true) return head.version + 1;
+  return Math.max(1, head.truncatedBefore, droppedBefore, archive?.before ?? 1);
 }
 
 export async function walkStreams(options: StreamWalkOptions): Promise<number> {

@@ -11,6 +11,7 @@ import type { ProcessorInfo } from "../processors/face.ts";
 import type { CompactionSettings } from "./compaction-options.ts";
 import { addCounts, CompactionPass } from "./compaction-pass.ts";
 import { type CompactionProgress, loadProgress, noProgress, progressRow } from "./compaction-progress.ts";
+import { indexStretch, mergeIndex } from "./index-merger.ts";
 import { type CompactionCounts, type LifecycleStep, noCounts } from "./lifecycle-step.ts";
 import { mergeLog } from "./log-merger.ts";
 import { mergeStreams } from "./stream-merger.ts";
@@ -241,6 +242,7 @@ export class Compactor {
     const least = full ? 1 : everyEvents;
     for (let behind = toPosition - from.streamsTo; behind >= least || (full && behind === 0); ) {
       await this.#core.inMaintenance(() => this.#piece(pass, toPosition));
+      await this.#core.inMaintenance(() => this.#mergeIndex(pass));
       const left = toPosition - (await this.#load()).streamsTo;
       if (left <= 0 || left === behind) break;
       behind = left;
@@ -288,6 +290,20 @@ export class Compactor {
     await this.#core.useFamilies(["compaction"]);
     await pass.flush([progressRow(after)]);
     this.#progress = after;
+  }
+
+  /** The next stretch of the index, or all of them in a pass that was asked for, where the log has got so far. */
+  async #mergeIndex(pass: CompactionPass): Promise<void> {
+    let before = await this.#load();
+    while (before.streamsTo - before.indexTo >= indexStretch) {
+      const indexTo = await mergeIndex(pass, before.indexTo);
+      if (indexTo === before.indexTo) return;
+      const after = { ...before, indexTo };
+      await pass.flush([progressRow(after)]);
+      this.#progress = after;
+      before = after;
+      if (!pass.full) return;
+    }
   }
 
   async #close(): Promise<void> {

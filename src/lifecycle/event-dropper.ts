@@ -31,9 +31,6 @@ const leapFrom = 1_024;
 const streamsAtOnce = 128;
 const streamRowsAtOnce = 256;
 
-/** Rejects a commit whose stream has moved events from its head into a page since they were looked at. */
-class HeadMoved extends Error {}
-
 /** What is to go of a stream: versions `from` to `before - 1`. */
 export interface StreamDrop {
   readonly head: StreamHead;
@@ -63,6 +60,8 @@ const eventBytes = (events: readonly StoredEvent[]): number =>
 export interface DropOutcome {
   /** Nothing is left to drop of these. */
   readonly done: readonly StreamDrop[];
+  /** There is more to drop of these than a batch takes. */
+  readonly more: readonly StreamDrop[];
   /** Nothing was dropped of these. */
   readonly damaged: readonly { readonly drop: StreamDrop; readonly error: unknown }[];
 }
@@ -89,9 +88,11 @@ export async function dropEvents(pass: LifecyclePass, drops: readonly StreamDrop
   }
   await dropFromLog(pass, parts);
   const done: StreamDrop[] = [];
+  const more: StreamDrop[] = drops.slice(parts.length + damaged.length);
   let some: Part[] = [];
   const flush = async (): Promise<void> => {
-    for (const part of await dropFromStreams(pass, some)) if (isWhole(part)) done.push(part.drop);
+    if (some.length === 0) return;
+    for (const part of await dropFromStreams(pass, some)) (isWhole(part) ? done : more).push(part.drop);
     some = [];
   };
   for (const part of parts) {
@@ -100,7 +101,7 @@ export async function dropEvents(pass: LifecyclePass, drops: readonly StreamDrop
     if (some.length >= streamsAtOnce || rows >= streamRowsAtOnce) await flush();
   }
   await flush();
-  return { done, damaged };
+  return { done, more, damaged };
 }
 
 function isWhole({ reached, drop }: Part): boolean {
@@ -231,33 +232,35 @@ function positionsIn(pass: LifecyclePass, page: KvRow): readonly number[] {
   }
 }
 
-/** Takes the events out of the pages and heads of streams; answers those whose heads have not moved meanwhile. */
+/**
+ * Takes the events out of the pages and heads of streams; answers the parts that are done as they were planned. Where appends
+ * have moved a head's events into a page meanwhile, they stay there, below the mark, for another time.
+ */
 async function dropFromStreams(pass: LifecyclePass, parts: readonly Part[]): Promise<readonly Part[]> {
-  if (parts.length === 0) return [];
-  try {
-    await pass.commit(
-      {
-        maintenance: parts.flatMap(({ operations }) => operations),
-        heads: parts.map((part) => ({ streamName: part.drop.head.streamName, change: changeOf(part) })),
-        rows: parts.flatMap((part) => (isWhole(part) ? part.drop.rowsWhenDone : [])),
-      },
-      { bytesFreed: parts.reduce((sum, part) => sum + part.bytesFreed, 0) },
-    );
-    return parts;
-  } catch (error) {
-    if (!(error instanceof HeadMoved)) throw error;
-    if (parts.length === 1) return [];
-    const settled: Part[] = [];
-    for (const part of parts) settled.push(...(await dropFromStreams(pass, [part])));
-    return settled;
-  }
-}
-
-function changeOf({ drop, reached }: Part): HeadChange["change"] {
-  const { version, tail } = drop.head;
-  return (head) => {
-    if (head.pagedTo !== version - tail.length) throw new HeadMoved();
-    if ((head.extension.droppedBefore ?? 1) >= reached) return undefined;
-    return { dropTailBefore: reached, extension: { ...head.extension, droppedBefore: reached } };
-  };
+  const asPlanned = new Set<Part>();
+  const heads = parts.map((part): HeadChange => {
+    const { streamName, version, tail } = part.drop.head;
+    const pagedTo = version - tail.length;
+    const change: HeadChange["change"] = (head) => {
+      const hasMoved = head.pagedTo !== pagedTo;
+      if (!hasMoved) asPlanned.add(part);
+      const droppedBefore = hasMoved ? Math.min(part.reached, pagedTo + 1) : part.reached;
+      if ((head.extension.droppedBefore ?? 1) >= droppedBefore) return undefined;
+      const dropTailBefore = hasMoved ? {} : { dropTailBefore: part.reached };
+      return { ...dropTailBefore, extension: { ...head.extension, droppedBefore } };
+    };
+    return { streamName, change };
+  });
+  const endings = parts.filter(isWhole).flatMap(({ drop }) => drop.rowsWhenDone);
+  const compute = (): readonly KvOperation[] =>
+    parts.flatMap((part) => (isWhole(part) && asPlanned.has(part) ? part.drop.rowsWhenDone : []));
+  await pass.commit(
+    {
+      maintenance: parts.flatMap(({ operations }) => operations),
+      heads,
+      rows: { bytesMax: endings.reduce((sum, { key }) => sum + key.length, 0), rowsMax: endings.length, compute },
+    },
+    { bytesFreed: parts.reduce((sum, part) => sum + part.bytesFreed, 0) },
+  );
+  return parts.filter((part) => asPlanned.has(part));
 }

@@ -97,7 +97,7 @@ export interface RetentionFace {
   /**
    * How long events are kept: of a category (a name without `-`), or of one stream, whose rule then holds instead of its
    * category's. `null`: for ever, as without a rule; what is gone stays gone. What is too many is gone for the stream's readers
-   * at once; what is too old when the compactor comes to it. Throws `invalid-argument`, and as `append`.
+   * at once; what is too old when the compactor comes to it, but for what a category has in the archive. Throws `invalid-argument`, and as `append`.
    */
   setRetention(categoryOrStream: string, retention: Retention | null, options?: LifecycleOptions): Promise<void>;
   /** The rules that hold: categories first, each sorted by name. */

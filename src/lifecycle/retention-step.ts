@@ -171,14 +171,15 @@ export class RetentionStep implements LifecycleStep {
         if (drop !== undefined) drops.push(drop);
       }
       await forget(pass, unknown);
-      const { done, damaged } = await dropEvents(pass, drops);
+      const { done, more, damaged } = await dropEvents(pass, drops);
       for (const { drop, error } of damaged) {
         const due = left.find(({ streamName }) => streamName === drop.head.streamName);
         if (due !== undefined) await putOff(pass, due, nowMs, error);
       }
-      const settled = new Set([...done, ...damaged.map(({ drop }) => drop)].map(({ head }) => head.streamName));
-      const open = new Set(drops.map(({ head }) => head.streamName));
-      left = left.filter(({ streamName }) => open.has(streamName) && !settled.has(streamName));
+      // What is neither done nor to be gone on with has moved under an append: it stays in the list for the next pass.
+      if (done.length + more.length + damaged.length < drops.length) this.noteDue(nowMs);
+      const open = new Set(more.map(({ head }) => head.streamName));
+      left = left.filter(({ streamName }) => open.has(streamName));
     }
   }
 

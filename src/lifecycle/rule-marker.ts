@@ -7,7 +7,7 @@
 
 import { StorageCorruptError } from "../errors.ts";
 import { recordedAtMsOf } from "../format/envelope.ts";
-import type { TruncationReason } from "../format/head-extension.ts";
+import { decodeHeadExtension, type TruncationReason } from "../format/head-extension.ts";
 import { streamHeadKey, streamHeadSpan, streamNameOfHeadKey } from "../format/key-families.ts";
 import { retentionProgressKey } from "../format/lifecycle-keys.ts";
 import {
@@ -56,11 +56,12 @@ export async function markStream(pass: LifecyclePass, streamName: string): Promi
   const rule = core.rules.ruleFor(streamName);
   if (value === undefined || rule === undefined) return;
   const head = decodeStreamHead(streamName, value);
+  if (decodeHeadExtension(head.extension).tombstone?.purged === true) return;
   const marks: Mark[] = [{ streamName, before: core.rules.firstKept(streamName, head.version), reason: "excess" }];
   if (rule.maxAgeMs !== undefined) {
     const cutoff = await core.positionAt(core.clock.now() - rule.maxAgeMs);
-    const then = cutoff === 0 ? undefined : await core.readerAt(cutoff).streamInfo(streamName);
-    if (then !== undefined) marks.push({ streamName, before: then.version + 1, reason: "expired" });
+    const version = cutoff === 0 ? 0 : await core.streamVersionAt(streamName, cutoff);
+    marks.push({ streamName, before: version + 1, reason: "expired" });
   }
   const [furthest] = marks.sort((one, other) => other.before - one.before);
   if (furthest !== undefined && furthest.before > keptFrom(head)) await commitMarks(pass, [furthest], []);

@@ -71,8 +71,11 @@ export interface HeadChange {
   change(head: HeadView): HeadPatch | undefined;
 }
 
+/** Rows that are known beforehand. */
+export type KnownRows = readonly KvOperation[];
+
 /** Rows that are known beforehand, or are computed once the commit has its numbers. */
-export type CommitRows = readonly KvOperation[] | ComputedRows;
+export type CommitRows = KnownRows | ComputedRows;
 
 export interface ComputedRows {
   /** The most bytes of keys and values that `compute` will return. */

@@ -4,7 +4,7 @@
  */
 
 import { indexKey, indexSegmentSize, indexSpan, segmentOf, segmentOfIndexKey } from "../format/key-families.ts";
-import { decodePostings } from "../format/records.ts";
+import { decodeMergedPostings, decodePostings, isMergedPostings } from "../format/records.ts";
 import type { KvCursor, KvReader, KvRow } from "../kv/kv.ts";
 import type { FilterClause } from "../vocabulary/filter.ts";
 import { evaluate, groupsOf, type IndexTerm, type Postings } from "./term-index.ts";
@@ -17,7 +17,16 @@ const windowSegmentsMax = 4_096;
 
 interface TermEntry {
   readonly segment: number;
-  readonly row: KvRow;
+  /** The positions in that segment; of a row of one segment, decoded when they are wanted. */
+  readonly postings: () => Postings;
+}
+
+/** The entries of a row: one, or, where it was merged, one for each segment in which the name occurs. */
+function entriesOf(row: KvRow): readonly TermEntry[] {
+  const last = segmentOfIndexKey(row.key);
+  if (!isMergedPostings(row)) return [{ segment: last, postings: () => decodePostings(last, row) }];
+  const segments = Map.groupBy(decodeMergedPostings(row), segmentOf);
+  return [...segments].map(([segment, positions]) => ({ segment, postings: () => positions }));
 }
 
 /** One name's entries, moving forward. */
@@ -26,6 +35,8 @@ class TermCursor {
   readonly #kv: KvReader;
   #cursor: KvCursor | undefined;
   #entries: readonly TermEntry[] = [];
+  /** The segment of the key of the last row that was fetched. */
+  #reached: number | undefined;
   #at = 0;
   #rowsAtOnce = 1;
   #exhausted = false;
@@ -49,7 +60,7 @@ class TermCursor {
   /** The postings of the current entry, if it is of that segment. */
   postings(segment: number): Postings | undefined {
     const entry = this.#entries[this.#at];
-    return entry?.segment === segment ? decodePostings(segment, entry.row) : undefined;
+    return entry?.segment === segment ? entry.postings() : undefined;
   }
 
   close(): void {
@@ -58,7 +69,7 @@ class TermCursor {
 
   async #fetch(segment: number): Promise<void> {
     const { kind, value } = this.term;
-    const last = this.#entries.at(-1)?.segment;
+    const last = this.#reached;
     if (this.#cursor === undefined) {
       this.#cursor = await this.#kv.scan(indexSpan(kind, value, segment), "lookup");
     } else if (last !== undefined && segment > last + 1) {
@@ -67,7 +78,9 @@ class TermCursor {
     }
     const rows = await this.#cursor.next(this.#rowsAtOnce);
     this.#rowsAtOnce = Math.min(rowsAtOnceMax, this.#rowsAtOnce * 4);
-    this.#entries = rows.map((row) => ({ segment: segmentOfIndexKey(row.key), row }));
+    this.#entries = rows.flatMap(entriesOf);
+    const newest = rows.at(-1);
+    if (newest !== undefined) this.#reached = segmentOfIndexKey(newest.key);
     this.#at = 0;
     this.#exhausted = rows.length === 0;
   }

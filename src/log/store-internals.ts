@@ -89,6 +89,8 @@ export interface StoreCore {
   storedEvents(from: number, to: number, filter: CheckedFilter): AsyncIterable<readonly StoredEvent[]>;
   /** Those of one stream, as far as it has them. Throws `stream-deleted`. */
   storedStream(streamName: string, from: number, to: number): AsyncIterable<readonly StoredEvent[]>;
+  /** How many events a stream had when the log ended at a position, be it deleted or not; as many as are gone at least. */
+  streamVersionAt(streamName: string, position: number): Promise<number>;
   /** Lets go of events in memory that are dropped from the log, and tells those who keep some of their own. */
   forget(positions: readonly number[]): void;
   /** Calls `hook` with the positions whose events are dropped, once that is durable. */

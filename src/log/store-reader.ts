@@ -100,6 +100,12 @@ export class StoreReader {
     yield* this.#streams.forwards(head, from, Math.min(to, head.version));
   }
 
+  /** How many events a stream had when the log ended at a position, be it deleted or not; as many as are gone at least. */
+  async streamVersionAt(streamName: string, position: number): Promise<number> {
+    const head = await this.#head(streamName);
+    return head === undefined ? 0 : await this.#streams.versionAt(head, position);
+  }
+
   /** The events of one stream from version `from` to `to`, as far as it has them. */
   async streamRange(streamName: string, from: number, to: number): Promise<readonly StoredEvent[]> {
     const head = await this.#head(streamName);

@@ -163,6 +163,7 @@ export function buildCore(parts: CoreParts): StoreCore {
     positionAt: (timeMs) => reader.positionAt(timeMs),
     storedEvents: (from, to, filter) => reader.stored(from, to, filter),
     storedStream: (streamName, from, to) => reader.storedStream(streamName, from, to),
+    streamVersionAt: (streamName, position) => reader.streamVersionAt(streamName, position),
     forget: (positions) => {
       parts.recent.drop(positions);
       const gone = new Set(positions);

@@ -25,6 +25,8 @@ const commands = [
   "delete",
   "undelete",
   "archive",
+  "forget",
+  "rotate-keys",
 ];
 
 describe("Help", () => {

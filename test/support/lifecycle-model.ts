@@ -93,7 +93,11 @@ export class LifecycleModel {
       const { deletedAtMs, events } = stream;
       if (deletedAtMs !== undefined && deletedAtMs + this.#graceMs <= nowMs) stream.purged = true;
       const { maxAgeMs } = this.#ruleFor(streamName) ?? {};
-      const old = maxAgeMs === undefined ? 0 : events.filter((one) => one.recordedAtMs <= nowMs - maxAgeMs).length;
+      // The rule of a category finds events in the log; the stream's own looks into the archive, too.
+      const found =
+        this.rules.has(streamName) && streamName.includes("-") ? events : events.filter((one) => !one.dropped);
+      const isOld = (one: LifecycleEvent): boolean => maxAgeMs !== undefined && one.recordedAtMs <= nowMs - maxAgeMs;
+      const old = found.filter(isOld).at(-1)?.version ?? 0;
       const kept = this.#keptByCount(streamName, stream);
       if (!stream.purged) stream.truncatedBefore = Math.max(stream.truncatedBefore, kept, old + 1);
       for (const event of events) {
