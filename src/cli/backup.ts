@@ -48,7 +48,7 @@ export const restoreCommand: Command = {
     ...commonOptions,
   ],
   notes: [
-    "The store is one of its own. What was appended to the first one after the backup is not in it: who keeps positions of that one must not go on with them. What acts on the world outside is paused in it, so that nothing happens twice by accident, until resumeProcessor or --resume-processors.",
+    "Nobody is fenced by that: a target that has a store is refused. The store is one of its own. What was appended to the first one after the backup is not in it: who keeps positions of that one must not go on with them. What acts on the world outside is paused in it, so that nothing happens twice by accident, until resumeProcessor or --resume-processors.",
     againNote,
   ],
   examples: ["strata restore file:/backups/shop-2026-11-21 s3://shop/events-again"],

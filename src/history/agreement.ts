@@ -147,8 +147,8 @@ export class Agreement {
     }
   }
 
-  /** Finds the events that streams show at positions of these segments and that the log does not have there. */
-  async findStrangers(segments: readonly number[]): Promise<void> {
+  /** Finds the events that streams show at positions of these segments, up to `to`, and that the log does not have there. */
+  async findStrangers(segments: readonly number[], to: number): Promise<void> {
     const wanted = new Set(segments);
     const known = new Map<number, Buffer>();
     for (const segment of segments) {
@@ -160,7 +160,7 @@ export class Agreement {
     const onEvent = (event: StoredEvent): void => {
       const { position } = event;
       // What the log has lost cannot be compared.
-      if (!wanted.has(segmentOf(position)) || this.#breaks.hasLost(position)) return;
+      if (position > to || !wanted.has(segmentOf(position)) || this.#breaks.hasLost(position)) return;
       if (known.get(position)?.equals(eventDigest(event)) === true) return;
       const reason = "A stream shows an event at a position where the log has none, or another one";
       this.#tell(event, streamHeadKey(event.streamName), reason);

@@ -197,7 +197,7 @@ class Verification {
     for (const segment of segments.slice(0, segmentsExplained)) {
       if ((await this.#compare(agreement, segment)) === 0) unexplained.push(segment);
     }
-    if (unexplained.length > 0) await agreement.findStrangers(unexplained);
+    if (unexplained.length > 0) await agreement.findStrangers(unexplained, this.#to);
     for (const segment of segments.slice(segmentsExplained)) {
       const fromPosition = segment * indexSegmentSize + 1;
       const toPosition = Math.min(this.#to, fromPosition + indexSegmentSize - 1);
