@@ -7,7 +7,7 @@ import { StorageCorruptError } from "../errors.ts";
 import type { StoredEvent } from "../format/envelope.ts";
 import { streamHeadKey, streamPageSpan } from "../format/key-families.ts";
 import { decodeStreamPage, encodeStreamPage, mergedPageLevel, pageBytesMax, pageEventsMax } from "../format/pages.ts";
-import { decodeStreamHead, type StreamHead } from "../format/stream-head.ts";
+import { decodeStreamHead, type StreamHead, tailBytesMax, tailEventsMax } from "../format/stream-head.ts";
 import type { KvRow } from "../kv/kv.ts";
 import type { LifecyclePass, TouchedStream } from "./lifecycle-step.ts";
 import { type PageGroup, PageGrouper, replacePages } from "./page-group.ts";
@@ -46,6 +46,7 @@ async function mergeStream(pass: LifecyclePass, stream: TouchedStream, head: Str
   // A page begins behind the one before it, so new events are in a page only if the newest page reaches to them.
   if (pagedTo < stream.fromVersion) return;
   const eventBytes = Math.max(1, stream.bytes / (stream.toVersion - stream.fromVersion + 1));
+  if (!pass.full && !mayHaveEnough(stream.fromVersion - 1, pagedTo, eventBytes)) return;
   const lookBack = Math.min(pageEventsMax, Math.ceil(pageBytesMax / eventBytes));
   const from = Math.max(1, head.truncatedBefore, stream.fromVersion - lookBack);
   const grouper = new PageGrouper();
@@ -59,6 +60,16 @@ async function mergeStream(pass: LifecyclePass, stream: TouchedStream, head: Str
     await settle(grouper.add({ key: row.key, rowBytes: row.key.length + row.value.length, events }));
   }
   await settle(grouper.end(false));
+}
+
+/**
+ * Whether a stream may have gathered enough pages since it was looked at last. A page has at least what no head takes any more,
+ * so that tells how many versions so many pages have; a look each time that a multiple of these is passed finds them all, and
+ * most streams are too short for any.
+ */
+function mayHaveEnough(before: number, pagedTo: number, eventBytes: number): boolean {
+  const versions = pagesMergedMin * Math.max(1, Math.min(tailEventsMax + 1, Math.ceil(tailBytesMax / eventBytes)));
+  return Math.floor(pagedTo / versions) > Math.floor(before / versions);
 }
 
 /** The pages that hold versions from `from` on. */
