@@ -106,7 +106,8 @@ async function run(context: ScenarioContext<CompactionSettings>): Promise<readon
     context.progress("compacting");
     await using store = await openEventStore({ url, compaction: false });
     const { logPagesMerged } = await store.compact();
-    checkEqual(logPagesMerged, settings.events, "pages of the log merged");
+    // The last page may have nobody to be merged with.
+    check(logPagesMerged >= settings.events - 1, `only ${logPagesMerged} pages of the log were merged`);
   }
   rows.push(await replayRow(context, url, "after"));
   return rows;
@@ -117,7 +118,7 @@ export const compaction: Scenario<CompactionSettings> = {
   question: "What does the compactor cost appends that go on beside it, and what does it give to a replay?",
   sizes: {
     smoke: { appenders: [16], warmUpMs: 20, durationMs: 200, pairs: 1, events: 600, passes: 1 },
-    quick: { appenders: [1, 64], warmUpMs: 500, durationMs: 2_000, pairs: 3, events: 20_000, passes: 3 },
+    quick: { appenders: [1, 64], warmUpMs: 500, durationMs: 2_000, pairs: 3, events: 5_000, passes: 3 },
     full: { appenders: [1, 64, 1_024], warmUpMs: 1_000, durationMs: 5_000, pairs: 5, events: 50_000, passes: 5 },
   },
   run,

@@ -7,7 +7,7 @@ import { StorageCorruptError } from "../errors.ts";
 import type { StoredEvent } from "../format/envelope.ts";
 import { streamHeadKey, streamPageSpan } from "../format/key-families.ts";
 import { decodeStreamPage, encodeStreamPage, mergedPageLevel, pageBytesMax, pageEventsMax } from "../format/pages.ts";
-import { decodeStreamHead, type StreamHead } from "../format/stream-head.ts";
+import { decodeStreamHead, type StreamHead, tailBytesMax, tailEventsMax } from "../format/stream-head.ts";
 import type { KvRow } from "../kv/kv.ts";
 import type { LifecyclePass, TouchedStream } from "./lifecycle-step.ts";
 import { type PageGroup, PageGrouper, replacePages } from "./page-group.ts";
@@ -18,7 +18,8 @@ const rowsAtOnce = 16;
 const headsAtOnce = 64;
 
 /** Merges the pages of these streams, as far as that pays. */
-export async function mergeStreams(pass: LifecyclePass, streams: readonly TouchedStream[]): Promise<void> {
+export async function mergeStreams(pass: LifecyclePass, touched: readonly TouchedStream[]): Promise<void> {
+  const streams = pass.full ? touched : touched.filter(mayHaveEnough);
   for (let from = 0; from < streams.length; from += headsAtOnce) {
     const some = streams.slice(from, from + headsAtOnce);
     const values = await pass.core.rows.getMany(some.map(({ streamName }) => streamHeadKey(streamName)));
@@ -44,9 +45,8 @@ async function orWarn(pass: LifecyclePass, work: () => Promise<void>): Promise<v
 async function mergeStream(pass: LifecyclePass, stream: TouchedStream, head: StreamHead): Promise<void> {
   const pagedTo = head.version - head.tail.length;
   // A page begins behind the one before it, so new events are in a page only if the newest page reaches to them.
-  if (pagedTo < stream.fromVersion) return;
-  const eventBytes = Math.max(1, stream.bytes / (stream.toVersion - stream.fromVersion + 1));
-  const lookBack = Math.min(pageEventsMax, Math.ceil(pageBytesMax / eventBytes));
+  if (pass.full && pagedTo < stream.fromVersion) return;
+  const lookBack = Math.min(pageEventsMax, Math.ceil(pageBytesMax / eventBytesOf(stream)));
   const from = Math.max(1, head.truncatedBefore, stream.fromVersion - lookBack);
   const grouper = new PageGrouper();
   const settle = async (group: PageGroup | undefined): Promise<void> => {
@@ -59,6 +59,22 @@ async function mergeStream(pass: LifecyclePass, stream: TouchedStream, head: Str
     await settle(grouper.add({ key: row.key, rowBytes: row.key.length + row.value.length, events }));
   }
   await settle(grouper.end(false));
+}
+
+/** How many bytes an event of the stream has, by those that came last. */
+function eventBytesOf({ bytes, fromVersion, toVersion }: TouchedStream): number {
+  return Math.max(1, bytes / (toVersion - fromVersion + 1));
+}
+
+/**
+ * Whether a stream is worth a look in the background. A page has at least what no head takes any more, so that tells how many
+ * versions so many pages have; whoever looks each time that a multiple of these is passed finds them all, some of them at
+ * the next one, and most streams are too short for any.
+ */
+function mayHaveEnough(stream: TouchedStream): boolean {
+  const eventsAPage = Math.min(tailEventsMax + 1, Math.ceil(tailBytesMax / eventBytesOf(stream)));
+  const versions = pagesMergedMin * Math.max(1, eventsAPage);
+  return Math.floor(stream.toVersion / versions) > Math.floor((stream.fromVersion - 1) / versions);
 }
 
 /** The pages that hold versions from `from` on. */

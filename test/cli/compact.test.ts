@@ -30,7 +30,7 @@ describe("Compacting", () => {
     const { stdout } = await strata(["compact", "--url", place.url, "--json"]);
     expect(JSON.parse(stdout)).toMatchObject({ fromPosition: 1, toPosition: 3_000 });
     expect((await place.events()).length).toBe(3_000);
-  });
+  }, 180_000);
 
   test("does not begin while somebody writes, nor where there is no store", async () => {
     await using place = await Workplace.make();

@@ -52,6 +52,7 @@ for (const backend of backends) {
       expect(report.bytesFreed).toBe(bytes(familiesBefore) - bytes(families));
       expect(await answersOf(store, ["n:1", "n:4"])).toEqual(before);
       expect(await answersOf(store.asOf(333), ["n:1"])).toEqual(past);
+      expect(await store.verify()).toMatchObject({ holds: true, breaks: [] });
       await store.close();
       if (!backend.reopens) return;
       await using again = await openEventStoreOn(await storage.open(), off);
