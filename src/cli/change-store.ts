@@ -29,7 +29,7 @@ export const expectedVersionOption: OptionDescription = {
 
 /** For the notes of these commands. */
 export const changeNote =
-  "It opens the store for writing, and does not begin while a service writes to it: there the service's own calls do the same. It is recorded as an event of the stream $strata-lifecycle.";
+  "It opens the store for writing, and does not begin while a service writes to it: that one is not disturbed, and its own calls do the same. It is recorded as an event of the stream $strata-lifecycle.";
 
 /** What a command has come to: for people, line by line, and for programs. */
 export interface Told {

@@ -12,13 +12,13 @@ import type { Command } from "./command.ts";
 import { type ExitCode, exitCodes } from "./failure.ts";
 import { assertExists, chosenStore, storeOptions } from "./open-store.ts";
 import { standardOutput } from "./output.ts";
-import { formatBytes, formatCount, formatSeconds, visible } from "./text.ts";
+import { formatBytes, formatCount, formatCounted, formatSeconds, visible } from "./text.ts";
 
 const waitSecondsMax = 86_400;
 
 export const compactCommand: Command = {
   name: "compact",
-  summary: "Merge the small pages of a store that nobody writes to",
+  summary: "Merge small pages and drop what is due, in a store that nobody writes to",
   positionals: [],
   options: [
     ...storeOptions,
@@ -53,6 +53,7 @@ function readable(url: string, report: CompactionReport): string {
     ["log pages", merged(logPagesMerged, logPagesWritten)],
     ["stream pages", merged(streamPagesMerged, streamPagesWritten)],
     ["index rows", merged(indexRowsMerged, indexRowsWritten)],
+    ["dropped", formatCounted(report.eventsDropped, "event")],
     ["freed", formatBytes(Math.max(0, bytesFreed))],
     ["took", formatSeconds(tookMs)],
     ...reclaimedRows(report.reclaimed),

@@ -88,5 +88,5 @@ test(`After ${rounds} kills in the middle of dropping all that was said holds, a
     throw new Error(`Seed ${seed} fails`, { cause: error });
   }
   expect(promises.dropped).toBeGreaterThan(rounds);
-  expect(promises.deleted.size).toBeGreaterThan(rounds);
+  expect(promises.deleted.size).toBeGreaterThanOrEqual(rounds);
 }, 240_000);
