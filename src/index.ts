@@ -89,10 +89,10 @@ export {
 export type { DiskCacheOptions } from "./kv/disk-cache.ts";
 export type {
   KvReaderStats,
-  KvReclaimPhase as ReclaimPhase,
-  KvReclaimProgress as ReclaimProgress,
-  KvReclaimReport as ReclaimReport,
   KvStats,
+  ReclaimPhase,
+  ReclaimProgress,
+  ReclaimReport,
 } from "./kv/kv.ts";
 export type { S3Options } from "./kv/object-store.ts";
 export type { ObjectStoreStats, RequestCounts, RequestPurpose } from "./kv/object-store-stats.ts";

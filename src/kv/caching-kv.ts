@@ -9,12 +9,12 @@ import type {
   KvCursor,
   KvOperation,
   KvRange,
-  KvReclaimOptions,
-  KvReclaimReport,
   KvRow,
   KvSnapshot,
   KvStats,
   KvStatus,
+  ReclaimOptions,
+  ReclaimReport,
 } from "./kv.ts";
 import type { ObjectStoreStats } from "./object-store-stats.ts";
 import { type Fill, keptRunBytesMax, RowCache, type RunRow, rowsFrom, toBinary } from "./row-cache.ts";
@@ -22,7 +22,7 @@ import { type Fill, keptRunBytesMax, RowCache, type RunRow, rowsFrom, toBinary }
 /** The writer below. */
 export interface CachedStore extends KeyValueStore {
   objectStoreStats(): ObjectStoreStats;
-  reclaim(options: KvReclaimOptions): Promise<KvReclaimReport>;
+  reclaim(options: ReclaimOptions): Promise<ReclaimReport>;
   /** Throws where it is closed or has failed: then the cache answers nothing either. */
   assertUsable(): void;
   /** Something to wait for where the process has had no turn for a while: what memory answers gives it none. */
@@ -289,7 +289,7 @@ export class CachingKv implements KeyValueStore {
     return this.#kv.objectStoreStats();
   }
 
-  reclaim(options: KvReclaimOptions): Promise<KvReclaimReport> {
+  reclaim(options: ReclaimOptions): Promise<ReclaimReport> {
     return this.#kv.reclaim(options);
   }
 

@@ -91,10 +91,10 @@ export interface KvStats {
  * `merging`: everything becomes one run. `waiting`: what that replaced is kept for a while by the engine. `collecting`: it is
  * waited for its collection.
  */
-export type KvReclaimPhase = "merging" | "waiting" | "collecting";
+export type ReclaimPhase = "merging" | "waiting" | "collecting";
 
-export interface KvReclaimProgress {
-  readonly phase: KvReclaimPhase;
+export interface ReclaimProgress {
+  readonly phase: ReclaimPhase;
   /** Objects that are still to go, and their bytes; while merging, all there are. */
   readonly objectsLeft: number;
   readonly bytesLeft: number;
@@ -102,16 +102,16 @@ export interface KvReclaimProgress {
   readonly waitMsMax?: number;
 }
 
-export interface KvReclaimOptions {
+export interface ReclaimOptions {
   /** Interrupts it: what was merged stays merged, and what it replaced goes in time. */
   readonly signal?: AbortSignal;
-  readonly onProgress?: (progress: KvReclaimProgress) => void;
+  readonly onProgress?: (progress: ReclaimProgress) => void;
   /** How long to wait for old objects to go once everything is merged. Default: 25 minutes. */
   readonly waitMaxMs?: number;
 }
 
 /** Tables and logs of the database before and after. */
-export interface KvReclaimReport {
+export interface ReclaimReport {
   readonly objectsBefore: number;
   readonly bytesBefore: number;
   readonly objectsAfter: number;
@@ -139,7 +139,7 @@ export interface KeyValueStore extends KvReader, AsyncDisposable {
    * Reads and writes go on; they wait for a moment, three times. One at a time. Throws the signal's reason where that is
    * aborted, and `storage-unavailable` where another process still has the database open. Adapters whose rows are gone at once do not have it.
    */
-  reclaim?(options: KvReclaimOptions): Promise<KvReclaimReport>;
+  reclaim?(options: ReclaimOptions): Promise<ReclaimReport>;
   /** Resolves when everything written is durable and a cold open has little to replay. Idempotent. */
   close(): Promise<void>;
 }

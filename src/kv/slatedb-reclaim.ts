@@ -9,7 +9,7 @@ import { randomBytes } from "node:crypto";
 import { StorageUnavailableError } from "../errors.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { pause } from "../runtime/deadline.ts";
-import type { KvOperation, KvReclaimOptions, KvReclaimPhase, KvReclaimReport } from "./kv.ts";
+import type { KvOperation, ReclaimOptions, ReclaimPhase, ReclaimReport } from "./kv.ts";
 import type { ObjectEntry } from "./objects.ts";
 import type { SlateTuning } from "./slatedb-settings.ts";
 
@@ -38,7 +38,7 @@ export interface ReclaimHost {
   mergeState(): MergeState;
 }
 
-export interface ReclaimRun extends KvReclaimOptions {
+export interface ReclaimRun extends ReclaimOptions {
   readonly host: ReclaimHost;
   readonly place: ReclaimPlace | undefined;
   readonly tuning: SlateTuning;
@@ -91,7 +91,7 @@ export class Reclaim {
     this.#startedMs = run.clock.monotonic();
   }
 
-  async run(): Promise<KvReclaimReport> {
+  async run(): Promise<ReclaimReport> {
     const { place, tuning, host, clock } = this.#run;
     if (place === undefined) return this.#report(await this.#objects(), await this.#objects(), 0);
     if (!(await host.alone())) {
@@ -183,7 +183,7 @@ export class Reclaim {
     return { sizes, bytes };
   }
 
-  #tell(phase: KvReclaimPhase, objects: Objects, waitMs: number | undefined, left?: readonly string[]): void {
+  #tell(phase: ReclaimPhase, objects: Objects, waitMs: number | undefined, left?: readonly string[]): void {
     this.#run.onProgress?.({
       phase,
       objectsLeft: left?.length ?? objects.sizes.size,
@@ -192,7 +192,7 @@ export class Reclaim {
     });
   }
 
-  #report(before: Objects, after: Objects, objectsLeft: number): KvReclaimReport {
+  #report(before: Objects, after: Objects, objectsLeft: number): ReclaimReport {
     return {
       objectsBefore: before.sizes.size,
       bytesBefore: before.bytes,

@@ -11,11 +11,11 @@ import type {
   KvCursor,
   KvOperation,
   KvRange,
-  KvReclaimOptions,
-  KvReclaimReport,
   KvSnapshot,
   KvStats,
   KvStatus,
+  ReclaimOptions,
+  ReclaimReport,
   ScanPurpose,
 } from "./kv.ts";
 import { MovingCursor } from "./moving-cursor.ts";
@@ -144,7 +144,7 @@ export class SlateStore implements KeyValueStore {
     return this.#serving.writer.breathe();
   }
 
-  async reclaim(options: KvReclaimOptions): Promise<KvReclaimReport> {
+  async reclaim(options: ReclaimOptions): Promise<ReclaimReport> {
     const { place, tuning, clock } = this.#options;
     if (this.#reclaiming) {
       throw new StorageUnavailableError("Space is being given back already", { outcome: "not-applied" });

@@ -4,7 +4,7 @@
  */
 
 import { EventStoreError, InvalidArgumentError, printable, StorageCorruptError, StoreClosedError } from "../errors.ts";
-import type { KvReclaimOptions, KvReclaimReport } from "../kv/kv.ts";
+import type { ReclaimOptions, ReclaimReport } from "../kv/kv.ts";
 import { checkOptions, checkSignal } from "../log/arguments.ts";
 import { DroppedEvents } from "../log/dropped-events.ts";
 import type { StoreCore } from "../log/store-internals.ts";
@@ -35,17 +35,17 @@ export interface CompactionReport extends CompactionCounts {
   readonly toPosition: number;
   readonly tookMs: number;
   /** What came of `reclaim`, where that was asked for and the storage is one that has anything to give back. */
-  readonly reclaimed?: KvReclaimReport;
+  readonly reclaimed?: ReclaimReport;
 }
 
 /** What is to be told while space is given back; `undefined` where none is to be. */
-function checkReclaim({ reclaim, onProgress }: Record<string, unknown>): KvReclaimOptions | undefined {
+function checkReclaim({ reclaim, onProgress }: Record<string, unknown>): ReclaimOptions | undefined {
   if (reclaim !== undefined && typeof reclaim !== "boolean")
     throw new InvalidArgumentError("reclaim", `must be true or false, not ${printable(reclaim)}`);
   if (onProgress !== undefined && typeof onProgress !== "function")
     throw new InvalidArgumentError("onProgress", `must be a function, not ${printable(onProgress)}`);
   if (reclaim !== true) return undefined;
-  return onProgress === undefined ? {} : { onProgress: onProgress as NonNullable<KvReclaimOptions["onProgress"]> };
+  return onProgress === undefined ? {} : { onProgress: onProgress as NonNullable<ReclaimOptions["onProgress"]> };
 }
 
 interface Failure {

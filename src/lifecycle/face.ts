@@ -1,6 +1,6 @@
 /** What a store offers for the life cycle of its events, as its users see it. Pure types. */
 
-import type { KvReclaimProgress } from "../kv/kv.ts";
+import type { ReclaimProgress } from "../kv/kv.ts";
 import type { CompactionReport } from "./compactor.ts";
 import type { RetentionFace } from "./retention-face.ts";
 
@@ -15,7 +15,7 @@ export interface CompactOptions {
    */
   readonly reclaim?: boolean;
   /** Told what `reclaim` does and waits for, every few seconds. */
-  readonly onProgress?: (progress: KvReclaimProgress) => void;
+  readonly onProgress?: (progress: ReclaimProgress) => void;
 }
 
 /** Looking after what was stored. */

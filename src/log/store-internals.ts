@@ -7,7 +7,7 @@
 import type { StoredEvent } from "../format/envelope.ts";
 import type { LaterFamily, UpperFamily } from "../format/key-families.ts";
 import type { CommitRecord } from "../format/records.ts";
-import type { KvReader, KvReclaimOptions, KvReclaimReport } from "../kv/kv.ts";
+import type { KvReader, ReclaimOptions, ReclaimReport } from "../kv/kv.ts";
 import type { ObjectAccess } from "../kv/objects.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { IdSource } from "../runtime/ids.ts";
@@ -56,7 +56,7 @@ export interface StoreCore {
    */
   useFamilies(families: readonly (UpperFamily | LaterFamily)[]): Promise<void>;
   /** Gives back the storage of deleted rows, as the byte store does it; `undefined` where that has none to give back. */
-  reclaim(options: KvReclaimOptions): Promise<KvReclaimReport | undefined>;
+  reclaim(options: ReclaimOptions): Promise<ReclaimReport | undefined>;
   /** Whether the header says that there are rows of the family. */
   usesFamily(family: UpperFamily | LaterFamily): boolean;
   /** The first result under an idempotency key, if it is remembered. */

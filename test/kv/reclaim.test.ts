@@ -7,7 +7,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { KvReclaimPhase } from "../../src/kv/kv.ts";
+import type { ReclaimPhase } from "../../src/kv/kv.ts";
 import { openSlateWriter } from "../../src/kv/slatedb-kv.ts";
 import { tuningFor } from "../../src/kv/slatedb-settings.ts";
 import { SlateStore } from "../../src/kv/slatedb-store.ts";
@@ -56,7 +56,7 @@ test("No table made since holds a deleted value; the rows are as they were, also
     await kv.write([{ kind: "delete", key: bytes("b") }]);
     const before = await tables(folder);
     expect(await holds(before, value)).toBe(true);
-    const phases = new Set<KvReclaimPhase>();
+    const phases = new Set<ReclaimPhase>();
     const report = await kv.reclaim?.({ ...soon, onProgress: ({ phase }) => phases.add(phase) });
     expect([...phases]).toEqual(["merging", "waiting"]);
     // What was replaced is still there, and the report says so.
@@ -106,9 +106,9 @@ test("It can be interrupted, closed, and asked for again, but not twice at once"
   await using folder = await temporaryFolder();
   const kv = await openOnFolder(folder);
   await kv.write([put("a", "1")]);
-  for (const wanted of ["merging", "waiting"] satisfies KvReclaimPhase[]) {
+  for (const wanted of ["merging", "waiting"] satisfies ReclaimPhase[]) {
     const interruption = new AbortController();
-    const onProgress = ({ phase }: { phase: KvReclaimPhase }): void => {
+    const onProgress = ({ phase }: { phase: ReclaimPhase }): void => {
       if (phase === wanted) interruption.abort(new Error("enough"));
     };
     const running = kv.reclaim?.({ signal: interruption.signal, onProgress });
