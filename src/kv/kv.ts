@@ -88,11 +88,12 @@ export interface KvStats {
 }
 
 /**
- * `merging`: everything becomes one run. `waiting`: what that replaced is kept for a while by the engine. `collecting`: it is
- * waited for its collection.
+ * `merging`: everything becomes one run. `waiting`: what that replaced is kept for a while by the engine. `collecting`: its
+ * collection is waited for.
  */
 export type ReclaimPhase = "merging" | "waiting" | "collecting";
 
+/** How far giving space back has come. */
 export interface ReclaimProgress {
   readonly phase: ReclaimPhase;
   /** Objects that are still to go, and their bytes; while merging, all there are. */
