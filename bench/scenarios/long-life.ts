@@ -182,7 +182,7 @@ export const longLife: Scenario<LongLifeSettings> = {
   question:
     "Does a store hold every event once through appends, reads, subscriptions, snapshots and compaction, its writer killed while it compacts?",
   sizes: {
-    smoke: { events: 6_000, streams: 60, kills: 1, workers: 8, everyEvents: 200 },
+    smoke: { events: 6_000, streams: 60, kills: 1, workers: 8, everyEvents: 64 },
     quick: { events: 100_000, streams: 2_000, kills: 5, workers: 32, everyEvents: 1_000 },
     full: { events: 1_000_000, streams: 20_000, kills: 20, workers: 64, everyEvents: 4_096 },
   },
