@@ -25,6 +25,7 @@ import { payloadEncoding } from "./payload-encoding.ts";
 import { peers } from "./peers.ts";
 import { personalData } from "./personal-data.ts";
 import { projections } from "./projections.ts";
+import { reclaim } from "./reclaim.ts";
 import { replay } from "./replay.ts";
 import { replicaLag } from "./replica-lag.ts";
 import { snapshotLoad } from "./snapshot-load.ts";
@@ -55,6 +56,7 @@ export const scenarios: readonly Scenario[] = [
   compaction,
   snapshotLoad,
   storedBytes,
+  reclaim,
   payloadEncoding,
   personalData,
   peers,
