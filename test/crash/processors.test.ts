@@ -54,7 +54,7 @@ async function check(url: string, acknowledged: number): Promise<void> {
       expect(found.map(([its]) => its)).toContain(key);
     }
   }
-  expect(store.processors().map(({ parked }) => parked)).toEqual([0, 0, 0]);
+  expect(store.processors().map(({ parked }) => parked)).toEqual([0, 0, 0, 0]);
 }
 
 test(`After ${rounds} kills read models are a fold over the log, and every command came about once`, async () => {
