@@ -7,11 +7,9 @@ import { printable } from "../errors.ts";
 import { type EventMetadata, type EventStore, type ExpectedVersion, openEventStore } from "../index.ts";
 import type { Arguments, OptionDescription } from "./arguments.ts";
 import { type ExitCode, exitCodes, usageFailure } from "./failure.ts";
-import { assertExists, chosenStore, storeOptions } from "./open-store.ts";
+import { assertExists, chosenStore, storeOptions, waitSecondsMax } from "./open-store.ts";
 import { standardOutput } from "./output.ts";
 import { visible } from "./text.ts";
-
-const waitSecondsMax = 86_400;
 
 /** Every command that changes a store has these. */
 export const changeOptions: readonly OptionDescription[] = [

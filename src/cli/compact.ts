@@ -10,11 +10,9 @@ import {
 import type { Arguments } from "./arguments.ts";
 import type { Command } from "./command.ts";
 import { type ExitCode, exitCodes } from "./failure.ts";
-import { assertExists, chosenStore, storeOptions } from "./open-store.ts";
+import { assertExists, chosenStore, storeOptions, waitSecondsMax } from "./open-store.ts";
 import { standardOutput } from "./output.ts";
 import { formatBytes, formatCount, formatCounted, formatSeconds, visible } from "./text.ts";
-
-const waitSecondsMax = 86_400;
 
 export const compactCommand: Command = {
   name: "compact",

@@ -3,7 +3,7 @@
  * standard error with its code at the end; a stack trace only where `STRATA_DEBUG=1` asks for one.
  */
 
-import { EventStoreError, type EventStoreErrorCode } from "../errors.ts";
+import { EventStoreError, type EventStoreErrorCode, WriterActiveError } from "../errors.ts";
 
 export const exitCodes = { ok: 0, failed: 1, usage: 2, badInput: 3, notFound: 4 } as const;
 
@@ -94,6 +94,10 @@ export function firstError(error: unknown): unknown {
 
 /** The sentence for standard error. */
 export function sentenceOf(error: unknown): string {
+  if (error instanceof WriterActiveError) {
+    // Nobody is told apart from somebody who was killed, until the lease has run out.
+    return `${error.message}; if it is gone, its lease runs out within a minute: try --wait 60 (${error.code})`;
+  }
   if (error instanceof CommandFailure || error instanceof EventStoreError) return `${error.message} (${error.code})`;
   return `${error instanceof Error ? `${error.name}: ${error.message}` : String(error)} (internal)`;
 }

@@ -43,8 +43,12 @@ export const personalOptions: readonly OptionDescription[] = [
 
 /** Commands that change what only the writer may. */
 export const takeoverOptions: readonly OptionDescription[] = [
+  { name: "wait", value: "SECONDS", text: "how long to wait for the store's writer to go (default: 0)" },
   { name: "takeover", text: "fence whoever is writing to the store; else the command gives up where somebody is" },
 ];
+
+/** The longest time that a command waits for a writer. */
+export const waitSecondsMax = 86_400;
 
 /** For the notes of those. */
 export const takeoverNote =
@@ -96,9 +100,10 @@ export async function openToChangeKeys(chosen: ChosenStore, given: Arguments): P
     throw usageFailure("STRATA_MASTER_KEY is not set: the store's master key, as base64 text");
   await assertExists(chosen);
   const { createBucket: _, ...s3 } = chosen.s3;
+  const waitMs = (given.integer("wait", 0, waitSecondsMax) ?? 0) * 1_000;
   const takeover = given.flag("takeover")
     ? ({ takeover: "always" } as const)
-    : ({ takeover: "when-idle", takeoverTimeoutMs: 0 } as const);
+    : ({ takeover: "when-idle", takeoverTimeoutMs: waitMs } as const);
   return await openEventStore({ url: chosen.location.url, s3, writerName, encryption, ...takeover });
 }
 

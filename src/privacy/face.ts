@@ -28,7 +28,7 @@ export interface ForgetReceipt {
    * subject where they run, or rebuild them.
    */
   readonly unreached: readonly string[];
-  /** Whether the subject was forgotten before, and this is the receipt of that. */
+  /** Whether the subject was forgotten before, and this is the receipt of that; `documents` and `unreached` are of now. */
   readonly replayed: boolean;
 }
 

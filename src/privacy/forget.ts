@@ -96,7 +96,9 @@ export class Forgetting {
       throw new InvalidArgumentError("subject", problem, { outcome: "not-applied" });
     }
     const earlier = live.length === 0 ? await this.#earlierReceipt(hash) : undefined;
-    if (earlier !== undefined) return earlier;
+    // Projections that did not run then may run now.
+    if (earlier !== undefined)
+      return { ...earlier, documents: await this.#layers.erase(subject), unreached: await this.#unreached() };
     const erasure = { subject, hash, metadata, sinceMs: this.#core.clock.now() };
     await this.#begin(erasure);
     return await this.#finish(erasure);

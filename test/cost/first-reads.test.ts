@@ -40,10 +40,14 @@ function text(bytes: number): string {
   return Buffer.from(noise(bytes)).toString("base64");
 }
 
-/** A store whose short streams are in one table each, and whose long ones have pages in all of them. */
-async function fill(standIn: S3StandIn): Promise<void> {
+/**
+ * A store whose short streams are in one table each, and whose long ones have pages in all of them. Answers how many tables there
+ * are: a flush may come in the midst of the appends for one.
+ */
+async function fill(standIn: S3StandIn): Promise<number> {
   const kv = await openOnStandIn(standIn, unmerged);
-  await using store = await openEventStoreOn(kv, {});
+  // The compactor's commits would make a table of their own.
+  await using store = await openEventStoreOn(kv, { compaction: false });
   for (let table = 0; table < tables; table += 1) {
     const appends: Promise<unknown>[] = [];
     for (let stream = 0; stream < streamsPerTable; stream += 1) {
@@ -58,6 +62,8 @@ async function fill(standIn: S3StandIn): Promise<void> {
     await Promise.all(appends);
     await until("the table is there", () => kv.stats().memtableFlushes > table);
   }
+  await store.close();
+  return kv.stats().memtableFlushes;
 }
 
 /** Requests of parts of tables since `begin` was called, and how many of them waited for one another. */
@@ -134,13 +140,13 @@ test("Without a look at the tables, the first read of a short stream asks the fi
 
 test("After one it waits for one request, and that of a long stream for four at most", async () => {
   await using standIn = startS3StandIn();
-  await fill(standIn);
+  const made = await fill(standIn);
   const kv = await openOnStandIn(standIn, unmerged);
   await using store = await openEventStoreOn(kv, {});
   const counted = countParts(standIn);
   await openTables(kv, longStream(1));
-  // A filter, an index and a block of each at most.
-  expect(counted.requests).toBeLessThanOrEqual(3 * tables);
+  // A filter, an index and a block of each at most; opening may have made one more, of what it recovered.
+  expect(counted.requests).toBeLessThanOrEqual(3 * (made + 1));
   counted.begin();
   await expectFew(store, counted, 1);
   counted.begin();

@@ -227,6 +227,12 @@ describe("Forgetting a subject", () => {
     const { store } = await storage.open();
     expect((await store.forget("person:1")).unreached).toEqual(["names"]);
     await store.close();
+    // Where they run, forgetting once more reaches them.
+    const { store: again } = await storage.open({ projections: [names] });
+    expect(JSON.stringify(await again.documents(names).get("1"))).toContain("Kim");
+    expect(await again.forget("person:1")).toMatchObject({ replayed: true, documents: 1, unreached: [] });
+    expect(JSON.stringify(await again.documents(names).get("1")) ?? "").not.toContain("Kim");
+    await again.close();
   });
 
   test("reaches SQL projections through the log, by the subject's hash", async () => {
