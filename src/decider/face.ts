@@ -108,8 +108,8 @@ export interface DecisionResult<State, Definitions extends EventDefinitions = ne
 /** Reads of states, now or as of a moment. */
 export interface StateReader<Definitions extends EventDefinitions = never> {
   /**
-   * The state of the stream `<category>-<id>`. Throws as `readStream`, and `invalid-argument` where `evolve` throws or
-   * returns nothing.
+   * The state of the stream `<category>-<id>`. Throws as `readStream`, `invalid-argument` where `evolve` throws or returns
+   * nothing, and `stream-truncated` where events that it needs are gone, those of a moment in the past included.
    */
   load<State, Own extends Definitions, Commands extends CommandSchemas>(
     decider: Decider<State, Own, Commands>,
