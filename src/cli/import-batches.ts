@@ -20,11 +20,18 @@ export interface RefusedLine {
   readonly reason: string;
 }
 
+/** An event, and the line that it was read from. */
+interface ReadEvent extends ParsedEvent {
+  readonly line: number;
+}
+
 export interface Batch {
-  readonly events: readonly ParsedEvent[];
+  readonly events: readonly ReadEvent[];
   readonly refused: readonly RefusedLine[];
   /** How much text the events were parsed from. */
   readonly characters: number;
+  /** As `BatchOptions` have it. */
+  readonly skipBad: boolean;
 }
 
 export interface BatchOptions {
@@ -36,7 +43,7 @@ export interface BatchOptions {
 
 class BatchBuilder {
   readonly #options: BatchOptions;
-  #events: ParsedEvent[] = [];
+  #events: ReadEvent[] = [];
   #refused: RefusedLine[] = [];
   #characters = 0;
 
@@ -62,13 +69,14 @@ class BatchBuilder {
       this.#refused.push({ line: number, reason: parsed.refused });
       return false;
     }
-    this.#events.push(parsed);
+    this.#events.push({ ...parsed, line: number });
     this.#characters += text?.length ?? 0;
     return true;
   }
 
   take(): Batch {
-    const batch = { events: this.#events, refused: this.#refused, characters: this.#characters };
+    const { skipBad } = this.#options;
+    const batch = { events: this.#events, refused: this.#refused, characters: this.#characters, skipBad };
     this.#events = [];
     this.#refused = [];
     this.#characters = 0;
@@ -103,6 +111,10 @@ export interface PlannedBatch {
   /** How many events the commits append. */
   readonly events: number;
   readonly alreadyThere: number;
+  /** In the order of the lines; also those that could not be parsed. */
+  readonly refused: readonly RefusedLine[];
+  /** A refused line has ended the import: nothing that stands behind it is to be imported. */
+  readonly isLast: boolean;
   readonly characters: number;
 }
 
@@ -112,16 +124,27 @@ interface PlannedStream {
   readonly events: NewEvent[];
 }
 
-/** Leaves out what the streams hold already, and says which version each must have. */
+/** Leaves out what the streams hold already or cannot take, and says which version each must have. */
 export async function planBatch(batch: Batch, ledger: StreamLedger): Promise<PlannedBatch> {
   const counts = new Map<string, number>();
   for (const { streamName } of batch.events) counts.set(streamName, (counts.get(streamName) ?? 0) + 1);
   await ledger.begin(counts);
   const streams = new Map<string, PlannedStream>();
+  const refused: RefusedLine[] = [];
   let planned = 0;
-  for (const { streamName, event } of batch.events) {
+  let alreadyThere = 0;
+  for (const { streamName, event, line } of batch.events) {
     const version = ledger.versionOf(streamName);
-    if (!ledger.plan(streamName, event.id ?? "")) continue;
+    const outcome = ledger.plan(streamName, event.id ?? "");
+    if (typeof outcome === "object") {
+      refused.push({ line, reason: outcome.refused });
+      if (batch.skipBad) continue;
+      break;
+    }
+    if (outcome === "already-there") {
+      alreadyThere += 1;
+      continue;
+    }
     planned += 1;
     const stream = streams.get(streamName);
     if (stream !== undefined) stream.events.push(event);
@@ -131,9 +154,22 @@ export async function planBatch(batch: Batch, ledger: StreamLedger): Promise<Pla
   return {
     commits: commitsOf(streams.values()),
     events: planned,
-    alreadyThere: batch.events.length - planned,
+    alreadyThere,
+    ...refusedOf(batch, refused),
     characters: batch.characters,
   };
+}
+
+/** `untellable`: what the streams cannot take. */
+function refusedOf(
+  { refused, skipBad }: Batch,
+  untellable: readonly RefusedLine[],
+): Pick<PlannedBatch, "refused" | "isLast"> {
+  if (skipBad)
+    return { refused: [...untellable, ...refused].sort((one, other) => one.line - other.line), isLast: false };
+  // A line that could not be parsed has ended the batch, so it stands behind all others.
+  const first = untellable.length > 0 ? untellable : refused;
+  return { refused: first, isLast: first.length > 0 };
 }
 
 function commitsOf(streams: Iterable<PlannedStream>): readonly CommitRequest[] {

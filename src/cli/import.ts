@@ -35,7 +35,8 @@ export const importCommand: Command = {
     "FILE has one CloudEvent in JSON a line, plain or compressed with gzip; - is standard input. A store that does not exist is made. A service that is writing to the same store is fenced.",
     "subject names the stream. id, type, data (or data_base64) and time stay as they are; time becomes occurredAt. An extension tags, a list or text with commas, becomes the tags. All other attributes, source among them, become metadata; correlationid and causationid become correlationId and causationId. specversion, datacontenttype and recordedat (which export writes) are left out.",
     `An event whose id its stream holds already is skipped, so that a second run imports nothing twice and one that was stopped, even killed, goes on. In streams of more than ${formatCount(ledgerBounds.idsPerStreamMax)} events that needs the input in its former order, or repetitions near each other. Within a stream the order of the lines is kept; between streams only from batch to batch.`,
-    "Import knows no definitions, so nothing is encrypted: a line whose personal fields were exported as plain text (stratapersonal) is refused. Append such events in a program that defines them.",
+    "A line for a stream that is deleted is refused, and so is one for a stream that was truncated, unless the stream still has an event of that id: whether it was among those that are gone, nobody can tell.",
+    "Import knows no definitions, so nothing is encrypted: a line whose personal fields were exported as plain text (stratapersonal) is refused. Append such events in a program that defines them. Where streams that the input names have personal data already, STRATA_MASTER_KEY must be set, because their events are read for their ids.",
     "The first line that is refused ends the import; what stands before it is imported. With --skip-bad such lines do not count as a failure.",
   ],
   examples: [

@@ -58,18 +58,20 @@ export class Importer {
   /** Imports all batches. What it throws leaves the counts as they are: all that was acknowledged. */
   async run(batches: AsyncIterable<Batch>): Promise<void> {
     try {
-      for await (const batch of batches) await this.#take(batch);
+      for await (const batch of batches) if (!(await this.#take(batch))) break;
     } finally {
       while (this.#inFlight.length > 0) await this.#settleOldest();
     }
   }
 
-  async #take(batch: Batch): Promise<void> {
+  /** Answers whether the import goes on behind it. */
+  async #take(batch: Batch): Promise<boolean> {
     const planned = await planBatch(batch, this.#ledger);
     while (this.#inFlight.length >= batchesInFlightMax) await this.#settleOldest();
     this.#inFlight.push({ batch: planned, settled: this.#submit(planned) });
-    this.#counts.bad += batch.refused.length;
-    this.#refused.push(...batch.refused.slice(0, refusedListedMax - this.#refused.length));
+    this.#counts.bad += planned.refused.length;
+    this.#refused.push(...planned.refused.slice(0, refusedListedMax - this.#refused.length));
+    return !planned.isLast;
   }
 
   async #submit(batch: PlannedBatch): Promise<unknown> {

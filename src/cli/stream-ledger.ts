@@ -1,10 +1,12 @@
 /**
  * What an import knows of the streams it writes: the version that each will have, and the ids it holds. Both are bounded:
  * streams that were not needed for long are forgotten, and asked of the store again when they come back. A stream with
- * commits under way is never forgotten, since the store does not show those yet.
+ * commits under way is never forgotten, since the store does not show those yet. A stream that has lost events takes no more of
+ * them: nobody knows any longer which it had.
  */
 
-import type { EventStore } from "../index.ts";
+import { printable } from "../errors.ts";
+import type { EventStore, StreamInfo } from "../index.ts";
 import { RememberedIds } from "./remembered-ids.ts";
 
 export interface LedgerBounds {
@@ -25,8 +27,13 @@ const batchesKept = 3;
 /** The most streams too long to be remembered whole of which it is known how far they were compared. */
 const longStreamsMax = 100_000;
 
+/** What is to become of an event. */
+export type Planned = "append" | "already-there" | { readonly refused: string };
+
 interface KnownStream {
   version: number;
+  /** Why the stream takes no events but those it is known to have. */
+  readonly refusal: string | undefined;
   readonly ids: RememberedIds;
   /** Of a long stream, the ids that the input is being compared with. */
   readonly compared: RememberedIds;
@@ -77,13 +84,14 @@ export class StreamLedger {
     return this.#streams.get(name)?.version ?? 0;
   }
 
-  /** Plans an event for a stream of this batch, or answers false: it is there already. */
-  plan(name: string, id: string): boolean {
+  /** Plans an event for a stream of this batch, unless it is there already, or nobody can tell whether it was. */
+  plan(name: string, id: string): Planned {
     const stream = this.#streams.get(name);
-    if (stream === undefined || stream.ids.has(id) || stream.compared.has(id)) return false;
+    if (stream === undefined || stream.ids.has(id) || stream.compared.has(id)) return "already-there";
+    if (stream.refusal !== undefined) return { refused: stream.refusal };
     this.#remember(stream.ids, id);
     stream.version += 1;
-    return true;
+    return "append";
   }
 
   #note(name: string, stream: KnownStream): void {
@@ -99,11 +107,11 @@ export class StreamLedger {
 
   async #load(name: string): Promise<KnownStream> {
     const info = await this.#store.streamInfo(name);
-    const stream = this.#newStream(info?.version ?? 0);
-    if (info === undefined) return stream;
+    const stream = this.#newStream(info?.version ?? 0, info && refusalOf(info));
+    if (info === undefined || info.deleted !== undefined) return stream;
     const { idsPerStreamMax } = this.#bounds;
     const isLong = info.version > idsPerStreamMax;
-    if (isLong) stream.comparedTo = this.#comparedTo.get(name) ?? 0;
+    if (isLong) stream.comparedTo = Math.max(this.#comparedTo.get(name) ?? 0, info.truncatedBefore - 1);
     // Of a long stream the newest, for inputs that begin near its end; the others come as they are compared.
     const fromVersion = isLong ? info.version - Math.floor(idsPerStreamMax / 2) + 1 : 1;
     for await (const event of this.#store.readStream(name, { fromVersion })) stream.ids.add(event.id);
@@ -143,10 +151,11 @@ export class StreamLedger {
     }
   }
 
-  #newStream(version: number): KnownStream {
+  #newStream(version: number, refusal?: string): KnownStream {
     const { idsPerStreamMax } = this.#bounds;
     return {
       version,
+      refusal,
       ids: new RememberedIds(idsPerStreamMax),
       compared: new RememberedIds(idsPerStreamMax),
       comparedTo: undefined,
@@ -154,6 +163,14 @@ export class StreamLedger {
       storedTo: version,
     };
   }
+}
+
+/** Why a stream takes no more events: of those that are gone, the ids are gone as well. */
+function refusalOf({ streamName, truncatedBefore, deleted }: StreamInfo): string | undefined {
+  if (deleted !== undefined) return `its stream is deleted: ${printable(streamName)}`;
+  if (truncatedBefore <= 1) return undefined;
+  const since = `the versions before ${truncatedBefore} of its stream are truncated`;
+  return `${since}, so that nobody can tell whether it was among them: ${printable(streamName)}`;
 }
 
 function costOf({ ids, compared }: KnownStream): number {

@@ -16,6 +16,7 @@ import {
   attemptsMax,
   checkMetadataOption,
   eventsOf,
+  isGone,
   knownDecider,
   pauseBetween,
   streamNameFor,
@@ -24,7 +25,7 @@ import {
 } from "./common.ts";
 import { decided } from "./deciding.ts";
 import { type AnyDecider, afterLoadMsDefault, type Command } from "./define-decider.ts";
-import { foldOnto } from "./fold.ts";
+import { foldOnto, initialStateOf } from "./fold.ts";
 import type { KnownDeciders } from "./known-deciders.ts";
 import { Lanes } from "./lanes.ts";
 import { DomainRefusal } from "./refusal.ts";
@@ -44,6 +45,7 @@ export interface Executed {
   readonly streamVersion: number;
   readonly position: number;
   readonly replayed: boolean;
+  readonly incomplete?: true;
 }
 
 interface Job {
@@ -285,20 +287,35 @@ export class CommandHandler {
     return record === undefined ? undefined : await this.#replayed(job, record);
   }
 
-  /** The first result, as it was: the state behind it, and its events. */
-  async #replayed({ decider, streamName, signal }: Job, record: CommitRecord): Promise<Executed> {
+  /** The first result, as it was: the state behind it, and its events. What is gone of it makes the retry no less harmless. */
+  async #replayed(job: Job, record: CommitRecord): Promise<Executed> {
+    const { decider, streamName, signal } = job;
     const [stream, other] = record.streams;
     if (stream?.streamName !== streamName || other !== undefined) {
       const names = printable(record.streams.map((one) => one.streamName));
       throw new InvalidArgumentError("idempotencyKey", `was used for a commit to ${names}`, { outcome: "not-applied" });
     }
-    const { reader } = this.#core;
-    const toVersion = stream.streamVersion;
-    const from = undefined;
-    const { state } = await loadState({
-      ...{ reader, snapshots: this.#snapshots, decider, streamName, from, past: true, toVersion, signal },
-    });
+    const { streamVersion } = stream;
     const events = await eventsOf(this.#core, record);
-    return { state, events, streamName, streamVersion: toVersion, position: record.position, replayed: true };
+    const told = { events, streamName, streamVersion, position: record.position, replayed: true };
+    const { reader } = this.#core;
+    const then = { reader, snapshots: this.#snapshots, decider, streamName, from: undefined, past: true, signal };
+    try {
+      const { state } = await loadState({ ...then, toVersion: streamVersion });
+      return { state, ...told };
+    } catch (error) {
+      if (!isGone(error)) throw error;
+      return { state: await this.#stateLeft(job), ...told, incomplete: true };
+    }
+  }
+
+  /** The state of a stream that has lost events: as of now, and where that cannot be had either, the initial one. */
+  async #stateLeft({ decider, streamName, signal }: Job): Promise<unknown> {
+    try {
+      return (await this.#loadBehind(decider, streamName, signal)).state;
+    } catch (error) {
+      if (!isGone(error)) throw error;
+      return initialStateOf(foldingOf(decider));
+    }
   }
 }

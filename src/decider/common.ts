@@ -1,6 +1,13 @@
 /** What commands and decisions over queries have in common: attempts, metadata, names, and what is said of failures. */
 
-import { EventStoreError, InvalidArgumentError, printable, withOutcome } from "../errors.ts";
+import {
+  EventStoreError,
+  InvalidArgumentError,
+  printable,
+  StreamDeletedError,
+  StreamTruncatedError,
+  withOutcome,
+} from "../errors.ts";
 import type { CommitRecord } from "../format/records.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import { pause } from "../runtime/deadline.ts";
@@ -56,7 +63,7 @@ export function checkMetadataOption(value: unknown): EventMetadata {
   throw new InvalidArgumentError("metadata", `must be an object, not ${printable(value)}`, { outcome: "not-applied" });
 }
 
-/** The events of a commit; none where a record of an early version does not say how many there were. */
+/** The events of a commit, as far as the log still has them; none where a record of an early version does not say how many there were. */
 export async function eventsOf({ readerAt }: StoreCore, record: CommitRecord): Promise<readonly RecordedEvent[]> {
   const { position, eventCount = 0 } = record;
   const events: RecordedEvent[] = [];
@@ -64,6 +71,11 @@ export async function eventsOf({ readerAt }: StoreCore, record: CommitRecord): P
   const read = readerAt(position).readAll({ fromPosition: position - eventCount + 1 });
   for await (const event of read) events.push(event);
   return events;
+}
+
+/** Whether a state could not be had because its stream is deleted, or was truncated. */
+export function isGone(error: unknown): boolean {
+  return error instanceof StreamTruncatedError || error instanceof StreamDeletedError;
 }
 
 /** Waits before another attempt, longer each time, by chance. */

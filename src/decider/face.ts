@@ -35,6 +35,11 @@ export interface ExecuteResult<State, Definitions extends EventDefinitions = nev
   readonly position: number;
   /** Whether this is the result of an earlier execution that this one repeats. */
   readonly replayed: boolean;
+  /**
+   * Only where it is `replayed`: the stream was truncated or deleted since, so that the state of then is gone. `state` is then
+   * that of now, or where that cannot be had either, the initial one; `events` are those that the log still has.
+   */
+  readonly incomplete?: true;
 }
 
 /** A stream's state for a decider, and the version it is of; 0 and the initial state where there is no such stream. */
@@ -93,13 +98,18 @@ export interface DecisionResult<State, Definitions extends EventDefinitions = ne
   readonly streams: readonly { readonly streamName: string; readonly streamVersion: number }[];
   readonly position: number;
   readonly replayed: boolean;
+  /**
+   * Only where it is `replayed`: one of its streams was truncated or deleted since, so that the state of then is gone. `state` is
+   * then the initial one; `events` are those that the log still has.
+   */
+  readonly incomplete?: true;
 }
 
 /** Reads of states, now or as of a moment. */
 export interface StateReader<Definitions extends EventDefinitions = never> {
   /**
-   * The state of the stream `<category>-<id>`. Throws as `readStream`, and `invalid-argument` where `evolve` throws or
-   * returns nothing.
+   * The state of the stream `<category>-<id>`. Throws as `readStream`, `invalid-argument` where `evolve` throws or returns
+   * nothing, and `stream-truncated` where events that it needs are gone, those of a moment in the past included.
    */
   load<State, Own extends Definitions, Commands extends CommandSchemas>(
     decider: Decider<State, Own, Commands>,

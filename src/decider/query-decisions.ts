@@ -12,7 +12,15 @@ import type { EventMetadata, NewEvent, RecordedEvent } from "../vocabulary/event
 import type { ExpectedVersion } from "../vocabulary/expected-version.ts";
 import { type CheckedFilter, checkFilter, type EventFilter, matches } from "../vocabulary/filter.ts";
 import { categoryOf, checkName } from "../vocabulary/names.ts";
-import { attemptsMax, checkMetadataOption, eventsOf, pauseBetween, withMetadata, withOutcomeOf } from "./common.ts";
+import {
+  attemptsMax,
+  checkMetadataOption,
+  eventsOf,
+  isGone,
+  pauseBetween,
+  withMetadata,
+  withOutcomeOf,
+} from "./common.ts";
 import { decided } from "./deciding.ts";
 import { decideTimeoutMsDefault } from "./define-decider.ts";
 import { evolveState, type Folding, foldOnto, initialStateOf } from "./fold.ts";
@@ -46,6 +54,7 @@ export interface DecidedOverQuery {
   readonly streams: CommitRecord["streams"];
   readonly position: number;
   readonly replayed: boolean;
+  readonly incomplete?: true;
 }
 
 const parts = ["filter", "streams", "initialState", "evolve", "decide", "decideTimeoutMs"];
@@ -145,7 +154,10 @@ async function advance(core: StoreCore, { folding, scope, signal }: Job, known: 
       reader.readStream(streamName, { fromVersion: (known.versions.get(streamName) ?? 0) + 1, ...listen }),
     );
     for (const streamName of scope.streams) {
-      const { version, truncatedBefore } = (await reader.streamInfo(streamName)) ?? { version: 0, truncatedBefore: 1 };
+      const { version, truncatedBefore } = (await reader.streamInfo(streamName)) ?? {
+        version: 0,
+        truncatedBefore: (await core.truncatedBehind(streamName, to)) ?? 1,
+      };
       if (truncatedBefore > (versions.get(streamName) ?? 0) + 1)
         throw new StreamTruncatedError(streamName, truncatedBefore, { outcome: "not-applied" });
       versions.set(streamName, version);
@@ -242,7 +254,14 @@ async function firstResult(core: StoreCore, job: Job): Promise<DecidedOverQuery 
 
 async function replayed(core: StoreCore, job: Job, record: CommitRecord): Promise<DecidedOverQuery> {
   const nothing: Known = { state: initialStateOf(job.folding), position: 0, versions: new Map() };
-  const { state } = await advance(core, job, nothing, record.position);
   const { streams, position } = record;
-  return { state, events: await eventsOf(core, record), streams, position, replayed: true };
+  const told = { events: await eventsOf(core, record), streams, position, replayed: true };
+  try {
+    const { state } = await advance(core, job, nothing, record.position);
+    return { state, ...told };
+  } catch (error) {
+    // What is gone of the first result makes the retry no less harmless.
+    if (!isGone(error)) throw error;
+    return { state: nothing.state, ...told, incomplete: true };
+  }
 }

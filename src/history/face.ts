@@ -158,7 +158,8 @@ export interface HistoryReader<Definitions extends EventDefinitions = never> {
   ): AsyncIterableIterator<HistoryEntry<RecordedEventOf<Definitions, CategoryOf<StreamName>>, State>>;
   /**
    * What is different between two versions of a stream; `undefined` where there is no such stream. Throws as `history`, and
-   * `invalid-argument` for versions in the wrong order, or behind the newest.
+   * `invalid-argument` for versions in the wrong order, or behind the newest; `stream-truncated` for one that is gone, unless the
+   * decider folds what is left.
    */
   diff<State = MergedData, Own extends Definitions = Definitions, Commands extends CommandSchemas = CommandSchemas>(
     streamName: string,

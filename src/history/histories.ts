@@ -89,6 +89,7 @@ function lookAt(source: HistorySource, upTo: () => Promise<number>, moment?: Che
         if (occurredAtMs === undefined || happenedAtMs(event) <= occurredAtMs) yield event;
     },
     ids: (from, to, signal) => store.ids(from, to, signal),
+    truncatedBehind: async (streamName) => await store.truncatedBehind(streamName, await upTo()),
     positionAt: (timeMs) => store.positionAt(timeMs),
   };
 }

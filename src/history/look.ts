@@ -21,6 +21,11 @@ export interface Look {
   mentioning(texts: readonly string[], from: number, to: number, signal?: AbortSignal): AsyncIterable<RecordedEvent>;
   /** The ids of the events from one position to another, whether or not they had happened. */
   ids(from: number, to: number, signal?: AbortSignal): AsyncIterable<EventPlace>;
+  /**
+   * The first version that a stream still has, where it had events then, and all of those are truncated. Throws
+   * `stream-deleted`.
+   */
+  truncatedBehind(streamName: string): Promise<number | undefined>;
   /** The last position that was recorded at or before a time. */
   positionAt(timeMs: number): Promise<number>;
 }

@@ -6,7 +6,7 @@ import { evolveState, initialStateOf } from "../decider/fold.ts";
 import { freezeDeeply } from "../decider/freeze.ts";
 import type { SnapshotFinder } from "../decider/snapshot-reader.ts";
 import { foldingOf, loadState } from "../decider/state-loader.ts";
-import { InvalidArgumentError, printable } from "../errors.ts";
+import { InvalidArgumentError, printable, StreamTruncatedError } from "../errors.ts";
 import type { RecordedEvent } from "../vocabulary/event.ts";
 import { categoryOf } from "../vocabulary/names.ts";
 import { isPlainObject } from "./containers.ts";
@@ -44,9 +44,13 @@ export class StateFold {
     return isPlainObject(event.data) ? freezeDeeply({ ...(state as object), ...event.data }) : state;
   }
 
-  /** The newest state, and the version that it is of. */
+  /** The newest state, and the version that it is of. Throws `stream-truncated` where all events of then are gone. */
   async newest(streamName: string): Promise<{ readonly state: unknown; readonly version: number }> {
     const { reader, order, snapshots = noSnapshots } = this.#look;
+    if ((await reader.streamInfo(streamName)) === undefined && this.#decider?.truncated !== "fold") {
+      const truncatedBefore = await this.#look.truncatedBehind(streamName);
+      if (truncatedBefore !== undefined) throw new StreamTruncatedError(streamName, truncatedBefore);
+    }
     if (this.#decider !== undefined && order === "recorded")
       return await loadState({ reader, snapshots, decider: this.#decider, streamName, from: undefined, past: true });
     const version = (await reader.streamInfo(streamName))?.version ?? 0;
@@ -62,13 +66,20 @@ export class StateFold {
     return { version, state: await this.at(streamName, version, signal) };
   }
 
-  /** The state at a version: all of its events up to there, or what a snapshot has of them. */
+  /**
+   * The state at a version: all of its events up to there, or what a snapshot has of them. Throws `stream-truncated` where the
+   * version itself is gone, and more behind it, unless the decider says that what is left is enough.
+   */
   async at(streamName: string, version: number, signal?: AbortSignal): Promise<unknown> {
     if (version <= 0) return this.initial;
     const { reader, order, snapshots = noSnapshots } = this.#look;
     if (this.#decider !== undefined && order === "recorded") {
       const from = { reader, snapshots, decider: this.#decider, streamName, from: undefined, past: true };
       return (await loadState({ ...from, toVersion: version, signal })).state;
+    }
+    if (this.#decider?.truncated !== "fold") {
+      const { truncatedBefore = 1 } = (await reader.streamInfo(streamName)) ?? {};
+      if (version < truncatedBefore - 1) throw new StreamTruncatedError(streamName, truncatedBefore);
     }
     let state = this.initial;
     for await (const event of this.#events(streamName, 1, version, signal)) state = this.next(state, event);

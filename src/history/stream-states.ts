@@ -65,7 +65,8 @@ export async function blameStream(
   if (newest === undefined) return undefined;
   const version = versionWithin(given.toVersion, "toVersion", newest) ?? newest;
   const beginning = await fold.beginning(name, signal);
-  let { state } = beginning;
+  // Of a version that is gone there is no state.
+  let state = version < beginning.version ? await fold.at(name, version, signal) : beginning.state;
   let tree = blameAll<RecordedEvent | undefined>(undefined);
   for await (const { event, before, after } of fold.steps(name, beginning.version + 1, version, state, signal)) {
     tree = blameChange(tree, before, after, event);

@@ -93,13 +93,14 @@ async function lastMatched(
   const wanted = new Set(append.events.map((event) => event.id));
   let last: Place | undefined;
   let looked = 0;
-  for await (const event of options.reader.read(conflict.position, conflict.judgedAt, commit.failIfMatch?.filter)) {
-    looked += 1;
-    if (event.streamName === append.streamName && wanted.delete(event.id)) {
-      last = { version: event.version, position: event.position, recordedAtMs: event.recordedAt.getTime() };
+  // By their headers: an event that cannot be read is no reason not to know what became of the commit.
+  for await (const list of options.reader.stored(conflict.position, conflict.judgedAt, commit.failIfMatch?.filter)) {
+    for (const stored of list) {
+      looked += 1;
+      if (stored.streamName === append.streamName && wanted.delete(readHeader(stored.bytes).id)) last = placeOf(stored);
+      if (wanted.size === 0) return last;
+      if (looked >= conflictingEventsMax + append.events.length) return undefined;
     }
-    if (wanted.size === 0) return last;
-    if (looked >= conflictingEventsMax + append.events.length) return undefined;
   }
   return undefined;
 }

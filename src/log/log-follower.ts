@@ -1,7 +1,8 @@
 /**
  * Follows a log that somebody else writes: where it ends, and its newest events in memory, as the writer has them. It goes
  * from one end that the writer has stored to the next, which are ends of commit groups, so nobody sees a part of a commit;
- * and it moves only once the events are there, so nobody passes over one.
+ * and it moves only once the events are there, so nobody passes over one. What the writer drops leaves memory here with the next
+ * look.
  */
 
 import { StorageCorruptError, StoreNotFoundError } from "../errors.ts";
@@ -9,6 +10,7 @@ import { everyKey, indexSegmentSize, logEndKey, storeHeaderKey } from "../format
 import { decodeLogEnd, decodeStoreHeader, emptyLogEnd, type LogEnd, type StoreHeader } from "../format/records.ts";
 import type { KvReader } from "../kv/kv.ts";
 import { assertNoCopy } from "./copies.ts";
+import { DroppedEvents } from "./dropped-events.ts";
 import { LogReader } from "./log-reader.ts";
 import { RecentLog, recentFromStored, recentSegmentsMin } from "./recent-log.ts";
 
@@ -36,6 +38,7 @@ async function look(kv: KvReader): Promise<Found | undefined> {
 export class LogFollower {
   readonly recent: RecentLog = new RecentLog(0);
   readonly #kv: KvReader;
+  readonly #dropped: DroppedEvents;
   readonly #storeId: string;
   #end: LogEnd = emptyLogEnd;
   #reached = 0;
@@ -43,6 +46,7 @@ export class LogFollower {
 
   private constructor(kv: KvReader, { storeId }: StoreHeader) {
     this.#kv = kv;
+    this.#dropped = new DroppedEvents(kv);
     this.#storeId = storeId;
   }
 
@@ -93,13 +97,17 @@ export class LogFollower {
   }
 
   async #endOf(kv: KvReader): Promise<LogEnd> {
+    return (await this.#look(kv)).end;
+  }
+
+  async #look(kv: KvReader): Promise<Found> {
     const found = await look(kv);
-    if (found?.storeId === this.#storeId) return found.end;
+    if (found?.storeId === this.#storeId) return found;
     throw new StorageCorruptError("There is another store now in the place of the one that was opened");
   }
 
   async #advance(): Promise<boolean> {
-    const end = await this.#endOf(this.#kv);
+    const { end, header } = await this.#look(this.#kv);
     const from = this.#end;
     if (end.lastPosition < from.lastPosition || end.indexedTo < from.indexedTo) {
       throw new StorageCorruptError(`The log went back from position ${from.lastPosition} to ${end.lastPosition}`);
@@ -107,6 +115,7 @@ export class LogFollower {
     this.#reached = Math.max(this.#reached, end.lastPosition);
     if (end.lastPosition - this.recent.lastPosition > followEventsMax) await this.#startOver(end);
     else await this.#follow(end);
+    if (header.families.includes("dropped")) await this.#letGo();
     return end.lastPosition > from.lastPosition;
   }
 
@@ -118,6 +127,15 @@ export class LogFollower {
     }
     this.recent.add([], end.indexedTo, end.lastPosition);
     this.#end = end;
+  }
+
+  /** Takes out of memory what the writer has dropped since it was read, also where the log has not grown. */
+  async #letGo(): Promise<void> {
+    const { firstPosition, lastPosition } = this.recent;
+    for await (const { fromPosition, toPosition } of this.#dropped.runs(firstPosition, lastPosition)) {
+      const positions = Array.from({ length: toPosition - fromPosition + 1 }, (_, index) => fromPosition + index);
+      this.recent.drop(positions);
+    }
   }
 
   async #startOver(end: LogEnd): Promise<void> {

@@ -95,6 +95,11 @@ export interface StoreCore {
   storedStream(streamName: string, from: number, to: number): AsyncIterable<readonly StoredEvent[]>;
   /** How many events a stream had when the log ended at a position, be it deleted or not; as many as are gone at least. */
   streamVersionAt(streamName: string, position: number): Promise<number>;
+  /**
+   * The first version that a stream still has, where it had events when the log ended at a position, and all of those are
+   * truncated. Throws `stream-deleted`.
+   */
+  truncatedBehind(streamName: string, position: number): Promise<number | undefined>;
   /** Lets go of events in memory that are dropped from the log, and tells those who keep some of their own. */
   forget(positions: readonly number[]): void;
   /** Calls `hook` with the positions whose events are dropped, once that is durable. */

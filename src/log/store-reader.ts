@@ -154,6 +154,19 @@ export class StoreReader {
     return head === undefined ? 0 : await this.#streams.versionAt(head, position);
   }
 
+  /**
+   * The first version that a stream still has, where it had events when the log ended at a position, and all of those are
+   * truncated. Throws `stream-deleted`.
+   */
+  async truncatedBehind(streamName: string, position: number): Promise<number | undefined> {
+    const head = await this.#head(streamName);
+    if (head === undefined || head.firstPosition > position) return undefined;
+    const deleted = deletedError(streamName, head.extension);
+    if (deleted !== undefined) throw deleted;
+    const first = keptFrom(head);
+    return (await this.#streams.versionAt(head, position)) < first ? first : undefined;
+  }
+
   /** The events of one stream from version `from` to `to`, as far as it has them. */
   async streamRange(streamName: string, from: number, to: number): Promise<readonly StoredEvent[]> {
     const head = await this.#head(streamName);

@@ -148,7 +148,7 @@ export interface ParkingLot {
   parked(name: string): AsyncIterableIterator<ParkedEvent>;
   /**
    * Has a processor try its parked events again, in order: all of them, or, by the id of one, those of its key. What fails
-   * again stays parked, and so does what waits behind it. Waits for the batch that the processor is at.
+   * again stays parked, and so does what waits behind it; what is gone from the log for good is skipped. Waits for the batch that the processor is at.
    */
   replayParked(nameOrId: string): Promise<ReplayResult>;
   /** Forgets a parked event; those that waited behind it are handled now. */

@@ -8,6 +8,7 @@ import { InvalidArgumentError, OverloadedError, printable } from "../errors.ts";
 import { parkedKey, parkedSpan } from "../format/processor-keys.ts";
 import { decodeRecord, type PutRow, recordRow } from "../format/processor-records.ts";
 import type { KvOperation } from "../kv/kv.ts";
+import type { GapReason } from "../log/event-store.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import type { RecordedEvent } from "../vocabulary/event.ts";
 
@@ -64,6 +65,8 @@ export interface ReplayResult {
   readonly replayed: number;
   /** How many have failed again, or wait behind one that has. */
   readonly parked: number;
+  /** How many were skipped, because they are gone from the log for good; absent where none was. Each is told to `onError`. */
+  readonly skipped?: number;
 }
 
 /** What a store does with a processor's parked events. To be called between two batches of the processor. */
@@ -219,28 +222,36 @@ export class Parking implements ParkingControls {
     const stuck = new Set<string>();
     let replayed = 0;
     let parked = 0;
+    let skipped = 0;
     for await (const record of this.#records()) {
       const { key } = record;
       const isStuck = key !== undefined && stuck.has(key);
-      const handled = !isStuck && wanted(record) && (await this.#try(record));
-      if (handled) replayed += 1;
+      const outcome = !isStuck && wanted(record) ? await this.#try(record) : "parked";
+      if (outcome === "replayed") replayed += 1;
+      else if (outcome === "skipped") skipped += 1;
       else if (wanted(record)) parked += 1;
-      if (!handled && key !== undefined) stuck.add(key);
+      if (outcome === "parked" && key !== undefined) stuck.add(key);
     }
-    return { replayed, parked };
+    return { replayed, parked, ...(skipped === 0 ? {} : { skipped }) };
   }
 
-  async #try(record: ParkedRecord): Promise<boolean> {
+  async #try(record: ParkedRecord): Promise<"replayed" | "skipped" | "parked"> {
     try {
       await this.#again(record, this.#done(record));
     } catch (error) {
       this.#core.assertOpen();
+      if (error instanceof EventGone) {
+        await this.#core.submit({ rows: [this.#done(record)] });
+        this.gone(record);
+        this.#core.warn(error);
+        return "skipped";
+      }
       const failed = { ...record, error: keptMessage(error), attempts: record.attempts + 1 };
       await this.#core.submit({ rows: [this.row({ ...failed, waiting: false })] });
-      return false;
+      return "parked";
     }
     this.gone(record);
-    return true;
+    return "replayed";
   }
 
   #done({ position, part }: ParkedRecord): KvOperation {
@@ -275,10 +286,38 @@ function isSame(one: ParkedRecord, other: ParkedRecord): boolean {
   return one.position === other.position && one.part === other.part;
 }
 
-/** The event that a record is about. Throws as reads do, and `invalid-argument` where it is not there any more. */
-export async function eventOf(core: StoreCore, { position, part }: ParkedRecord): Promise<RecordedEvent> {
-  for await (const event of core.readerAt(position).readAll({ fromPosition: position })) {
+/** The event that a parked record is about was dropped on purpose: there is nothing left to handle. */
+class EventGone extends Error {
+  override readonly name = "EventGone";
+}
+
+/**
+ * The event that a record is about, out of its stream where it is archived. Throws as reads do, `invalid-argument` where it reads
+ * as another now, and what has `Parking` skip it where it was dropped.
+ */
+export async function eventOf(core: StoreCore, record: ParkedRecord): Promise<RecordedEvent> {
+  const { position, part } = record;
+  for await (const event of core.readerAt(position).readAll({ fromPosition: position, gaps: "report" })) {
+    if ("gap" in event) return await archivedEventOf(core, record, event.reason);
     if (partOf(event) === part) return event;
   }
   throw new InvalidArgumentError("id", `is that of an event that reads as another now, at position ${position}`);
+}
+
+/** Throws `EventGone` where it is not in the archive. */
+async function archivedEventOf(core: StoreCore, record: ParkedRecord, reason: GapReason): Promise<RecordedEvent> {
+  const { position, part, streamName, type } = record;
+  if (reason === "archived" && !(await isPurged(core, streamName))) {
+    // As of its position it is the newest of its stream.
+    const newest = core.readerAt(position).readStream(streamName, { direction: "backwards", limit: 1 });
+    for await (const event of newest) if (event.position === position && partOf(event) === part) return event;
+  }
+  const what = `${printable(type)} at position ${position} of ${printable(streamName)}`;
+  throw new EventGone(`A parked event is skipped, because it is gone from the log (${reason}): ${what}`);
+}
+
+/** Deleted for good. */
+async function isPurged(core: StoreCore, streamName: string): Promise<boolean> {
+  const deleted = (await core.reader.streamInfo(streamName))?.deleted;
+  return deleted !== undefined && deleted.undeletableUntil === undefined;
 }

@@ -167,6 +167,7 @@ export function buildCore(parts: CoreParts): StoreCore {
     storedEvents: (from, to, filter) => reader.stored(from, to, filter),
     storedStream: (streamName, from, to) => reader.storedStream(streamName, from, to),
     streamVersionAt: (streamName, position) => reader.streamVersionAt(streamName, position),
+    truncatedBehind: (streamName, position) => reader.truncatedBehind(streamName, position),
     forget: (positions) => {
       parts.recent.drop(positions);
       const gone = new Set(positions);

@@ -19,14 +19,19 @@ async function* piecesOf(text: string, bytes = 777): AsyncGenerator<Buffer> {
   for (let from = 0; from < whole.length; from += bytes) yield whole.subarray(from, from + bytes);
 }
 
-function batches(text: string): AsyncIterable<Batch> {
-  return batchesOf(linesOf(piecesOf(text)), options);
+function batches(text: string, own: Partial<BatchOptions> = {}): AsyncIterable<Batch> {
+  return batchesOf(linesOf(piecesOf(text)), { ...options, ...own });
 }
 
-async function importInto(store: EventStore, text: string, bounds?: LedgerBounds): Promise<Importer> {
+async function importInto(
+  store: EventStore,
+  text: string,
+  bounds?: LedgerBounds,
+  own?: Partial<BatchOptions>,
+): Promise<Importer> {
   const ledger = new StreamLedger(store, (await store.lastPosition()) === 0, bounds);
   const importer = new Importer(store, ledger, () => {});
-  await importer.run(batches(text));
+  await importer.run(batches(text, own));
   return importer;
 }
 
@@ -66,6 +71,49 @@ describe("An importer", () => {
     await importInto(store, lines.slice(0, 900).join("\n"), bounds);
     const rest = await importInto(store, lines.slice(870).join("\n"), bounds);
     expect(rest.counts).toMatchObject({ imported: 100, alreadyThere: 30 });
+  });
+
+  for (const compacted of [false, true]) {
+    const when = compacted ? "and dropped" : "and still in storage";
+    test(`refuses what it cannot tell from events that are truncated ${when}, and what belongs to a deleted stream`, async () => {
+      await using store = await openEventStore({ url: "memory:" });
+      const event = (id: number, subject: string): string => line({ id: `e-${id}`, subject });
+      const text = [1, 2, 3].map((id) => event(id, "s-1")).join("") + event(4, "s-2") + event(5, "s-3");
+      await importInto(store, text);
+      await store.truncateStream("s-1", { beforeVersion: 3 });
+      await store.deleteStream("s-2", { expectedVersion: 1 });
+      if (compacted) await store.compact();
+      const again = text + event(6, "s-3") + event(7, "s-1");
+      const truncated =
+        'the versions before 3 of its stream are truncated, so that nobody can tell whether it was among them: "s-1"';
+      const skipping = await importInto(store, again, undefined, { skipBad: true });
+      expect(skipping.counts).toEqual({ imported: 1, alreadyThere: 2, bad: 4 });
+      expect(skipping.refused).toEqual([
+        { line: 1, reason: truncated },
+        { line: 2, reason: truncated },
+        { line: 4, reason: 'its stream is deleted: "s-2"' },
+        { line: 7, reason: truncated },
+      ]);
+      expect(await idsOf(store, "s-1")).toEqual(["e-3"]);
+      expect(await idsOf(store, "s-3")).toEqual(["e-5", "e-6"]);
+      // Without that the first of them ends the import, and what stands before it is imported.
+      const ending = await importInto(store, `${event(8, "s-3")}\n${again}{oops`);
+      expect(ending.counts).toEqual({ imported: 1, alreadyThere: 0, bad: 1 });
+      expect(ending.refused).toEqual([{ line: 3, reason: truncated }]);
+      const reverse = await importInto(store, `{oops\n${again}`, undefined, { skipBad: true });
+      expect(reverse.refused.map((refused) => refused.line)).toEqual([1, 2, 3, 5, 8]);
+    });
+  }
+
+  test("takes up the end of a stream too long to be remembered that was truncated", async () => {
+    await using store = await openEventStore({ url: "memory:" });
+    const bounds = { idsMax: 10_000, idsPerStreamMax: 100 };
+    const lines = manyLines(900, 1).trim().split("\n");
+    await importInto(store, lines.join("\n"), bounds);
+    await store.truncateStream("order-0", { beforeVersion: 301 });
+    const rest = await importInto(store, lines.slice(300).join("\n"), bounds);
+    expect(rest.counts).toEqual({ imported: 0, alreadyThere: 600, bad: 0 });
+    expect(rest.refused).toEqual([]);
   });
 
   test("backs off while the store is overloaded, and writes everything once and in order", async () => {

@@ -402,3 +402,55 @@ describe("A moment", () => {
       expect({ index, code: (await errorOf(ask)).code }).toEqual({ index, code: "invalid-argument" });
   });
 });
+
+describe("The past of a stream that was truncated", () => {
+  const renamed = (name: string) => ({ type: "Renamed", data: { name } }) as const;
+  const { events, initialState, evolve } = people;
+  const parts = { events, commands: {}, initialState, evolve, decide: {} };
+  const whole = defineDecider("whole person", { ...parts, snapshots: { version: 1, everyEvents: 1_000 } });
+  const left = defineDecider("what is left of a person", { ...parts, truncated: "fold" });
+
+  async function truncated(compacted: boolean) {
+    const store = await openEventStoreOn(openMemoryKv(), { events: [person] });
+    await store.append("person-2", [renamed("other")], { expectedVersion: "any" });
+    for (const name of ["a", "b", "c", "d", "e"])
+      await store.append("person-1", [renamed(name)], { expectedVersion: "any" });
+    await store.snapshot(whole, "1");
+    await store.truncateStream("person-1", { beforeVersion: 4 });
+    if (compacted) await store.compact();
+    return store;
+  }
+
+  for (const compacted of [false, true]) {
+    test(`has no states before what is kept, ${compacted ? "the rest dropped" : "the rest still in storage"}`, async () => {
+      await using store = await truncated(compacted);
+      const error = await errorOf(store.asOf(3).load(whole, "1"));
+      expect(error).toMatchObject({ code: "stream-truncated", truncatedBefore: 4 });
+      // Before its first event there was no such stream, and what is left is enough for who says so.
+      expect(await store.asOf(1).load(whole, "1")).toEqual({ state: {}, version: 0 });
+      expect(await store.asOf(3).load(left, "1")).toEqual({ state: {}, version: 0 });
+      expect(await store.asOf(6).load(whole, "1")).toEqual({ state: { name: "e" }, version: 5 });
+      await store.deleteStream("person-1", { expectedVersion: 5 });
+      expect((await errorOf(store.asOf(3).load(whole, "1"))).code).toBe("stream-deleted");
+    });
+
+    test(`has no differences from versions that are gone, ${compacted ? "dropped" : "or still in storage"}`, async () => {
+      await using store = await truncated(compacted);
+      const between = (fromVersion: number, toVersion: number) => ({ fromVersion, toVersion });
+      const gone = { code: "stream-truncated", truncatedBefore: 4 };
+      expect(await errorOf(store.diff("person-1", between(2, 5)))).toMatchObject(gone);
+      expect(await errorOf(store.diff("person-1", between(0, 2)))).toMatchObject(gone);
+      expect(await errorOf(store.blame("person-1", { toVersion: 2 }))).toMatchObject(gone);
+      const occurred = store.asOf({
+        recordedAt: new Date(Date.now() + 1_000),
+        occurredAt: new Date(Date.now() + 1_000),
+      });
+      expect(await errorOf(occurred.diff("person-1", between(2, 5)))).toMatchObject(gone);
+      expect(await store.diff("person-1", { ...between(2, 5), decider: left })).toMatchObject({
+        ...{ before: {}, after: { name: "e" } },
+      });
+      expect(await store.diff("person-1", between(3, 5))).toMatchObject({ before: {}, after: { name: "e" } });
+      expect(await store.diff("person-1", between(0, 5))).toMatchObject({ before: {}, after: { name: "e" } });
+    });
+  }
+});

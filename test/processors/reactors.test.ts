@@ -50,6 +50,49 @@ describe("An async reactor", () => {
     }
   });
 
+  test("skips what it has parked and is gone from the log, handles what is archived, and goes on behind it", async () => {
+    const errors: unknown[] = [];
+    let broken = true;
+    const seen: unknown[] = [];
+    const reactor = defineReactor("r", {
+      mode: "async",
+      retries: { attempts: 1 },
+      on: {
+        T: (e) => {
+          if (broken) throw new Error("no");
+          seen.push([e.streamName, e.data.n]);
+        },
+      },
+    });
+    const onError = (error: unknown): void => {
+      errors.push(error);
+    };
+    await using store = await openEventStoreOn(openMemoryKv(), { reactors: [reactor], onError, compaction: false });
+    await store.append("s-1", [1, 2, 3].map(happened), any);
+    const { position } = await store.append("s-2", [4, 5].map(happened), any);
+    await store.waitFor("r", position);
+    expect(await collect(store.parked("r"))).toHaveLength(5);
+    await store.truncateStream("s-1", { beforeVersion: 3 });
+    await store.archiveStream("s-2", { beforeVersion: 2 });
+    expect((await store.compact()).eventsDropped).toBe(3);
+    errors.length = 0;
+    expect(await store.replayParked("r")).toEqual({ replayed: 0, parked: 3, skipped: 2 });
+    expect(errors.map(String)).toEqual([
+      'EventGone: A parked event is skipped, because it is gone from the log (truncated): "T" at position 1 of "s-1"',
+      'EventGone: A parked event is skipped, because it is gone from the log (truncated): "T" at position 2 of "s-1"',
+    ]);
+    broken = false;
+    expect(await store.replayParked("r")).toEqual({ replayed: 3, parked: 0 });
+    expect(seen).toEqual([
+      ["s-1", 3],
+      ["s-2", 4],
+      ["s-2", 5],
+    ]);
+    expect(store.processors()[0]?.parked).toBe(0);
+    await store.append("s-1", [happened(6)], any);
+    await until(() => seen.length === 4);
+  });
+
   test("retries with the same key, then parks the event and what comes behind it, while others go on", async () => {
     const storage = createMemoryStorage();
     let broken = true;

@@ -1,8 +1,8 @@
 /** A replica while its writer compacts: reads that have begun, subscriptions and later reads see no change, however far it lags. */
 
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { type EventStore, openEventStore } from "../../src/index.ts";
-import { collect, take } from "../support/collect.ts";
+import { type EventStore, type LogGap, openEventStore, type RecordedEvent } from "../../src/index.ts";
+import { collect, take, until } from "../support/collect.ts";
 import { kinds, openReader, type Place, stopServer } from "./places.ts";
 
 setDefaultTimeout(60_000);
@@ -25,6 +25,16 @@ async function appendSmall(store: EventStore, groups: number): Promise<void> {
       ],
     });
   }
+}
+
+/** What comes up to the event at a position. */
+async function takeTo<T extends RecordedEvent | LogGap>(items: AsyncIterable<T>, position: number): Promise<T[]> {
+  const list: T[] = [];
+  for await (const item of items) {
+    list.push(item);
+    if ("position" in item && item.position === position) break;
+  }
+  return list;
 }
 
 for (const kind of kinds) {
@@ -58,6 +68,36 @@ for (const kind of kinds) {
       expect(seen).toEqual(expected);
       expect(await collect(reader.readAll())).toEqual(await collect(writer.readAll()));
       expect(await collect(reader.readStream("long-1"))).toEqual(await collect(writer.readStream("long-1")));
+    });
+
+    test("no longer hands out of its memory what the writer has dropped, though nothing is appended behind it", async () => {
+      await using place = await kind.create();
+      await using writer = await openWriter(place);
+      await appendSmall(writer, 3);
+      await using reader = await openReader(place);
+      await appendSmall(writer, 1);
+      await writer.truncateStream("long-1", { beforeVersion: 7 });
+      const last = await writer.lastPosition();
+      await reader.waitForPosition(last);
+      // What is in memory was there before it was dropped.
+      const following = async (): Promise<number[]> =>
+        (await takeTo(reader.subscribe({ from: "start" }), last)).map(({ position }) => position);
+      expect((await following()).length).toBe(33);
+      const handed: number[] = [];
+      const stop = reader.on(undefined, ({ position }) => handed.push(position));
+      expect((await writer.compact()).eventsDropped).toBe(6);
+      const kept = (await collect(writer.readAll())).map(({ position }) => position);
+      expect(kept.length).toBe(27);
+      await until(async () => (await following()).length === kept.length);
+      expect(await following()).toEqual(kept);
+      const gapsOf = async (events: AsyncIterable<RecordedEvent | LogGap>): Promise<readonly LogGap[]> =>
+        (await takeTo(events, last)).flatMap((one) => ("gap" in one ? [one] : []));
+      expect(await gapsOf(reader.subscribe({ from: "start", gaps: "report" }))).toEqual(
+        await gapsOf(writer.subscribe({ from: "start", gaps: "report" })),
+      );
+      await appendSmall(writer, 1);
+      await until(() => handed.length === 8);
+      stop();
     });
 
     test("hands its subscribers every event once while the writer compacts after each few commits", async () => {

@@ -184,6 +184,27 @@ describe("Upcasting", () => {
     ).toBe("conflict");
   });
 
+  test("that fails makes a conflict by query no less certain", async () => {
+    const definitions = defineEvents("order", {
+      ItemAdded: event({
+        version: 2,
+        schema: v.any(),
+        upcast: {
+          1: () => {
+            throw new Error("no way");
+          },
+        },
+      }),
+    });
+    await stored(old, definitions, async (store) => {
+      const added = { type: "ItemAdded", data: {}, id: "mine" };
+      const failIfMatch = { filter: { types: ["ItemAdded"] } };
+      const error = await errorOf(store.append("order-2", [added], { expectedVersion: "any", failIfMatch }));
+      expect(error).toMatchObject({ code: "conflict", outcome: "not-applied", conflictingEvents: [] });
+      expect(await store.streamInfo("order-2")).toBeUndefined();
+    });
+  });
+
   test("refuses upcasters that return nothing, or a promise", async () => {
     for (const upcaster of [() => undefined, async () => ({})]) {
       const definitions = defineEvents("order", {
