@@ -36,8 +36,8 @@ export class ForgottenElsewhere {
     for (const at of found) {
       const stored = this.#recent.find(at)?.stored;
       if (stored === undefined) continue;
-      const { subject, keys, forgottenAt } = decodeEvent(stored).data as SubjectForgotten;
-      this.#keys.expire(subject, keys, Date.parse(forgottenAt));
+      const { keys, forgottenAt } = decodeEvent(stored).data as SubjectForgotten;
+      this.#keys.expire(keys, Date.parse(forgottenAt));
     }
     if (found.length > 0) this.#erasures.note();
   }

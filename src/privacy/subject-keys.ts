@@ -26,6 +26,8 @@ const keysAtOnce = 64;
 const subjectKeyBytes = 32;
 /** A key that an object does not have is looked for again when the object was read longer ago than this. */
 const lookAgainMs = 1_000;
+/** How often a key is made, or fetched, anew because it was destroyed, or doubted, meanwhile. */
+const attemptsMax = 5;
 
 export interface SubjectKeysOptions {
   readonly objects: ObjectAccess;
@@ -106,10 +108,15 @@ export class SubjectKeys implements SubjectCipher {
     // Held until all are there, however many others are used meanwhile.
     const keys = new Map<string, SealingKey>();
     await inChunks([...missing], shardsAtOnce, async ([name, wanted]) => {
-      await this.#make(name, wanted);
-      for (const subject of wanted) {
-        const key = this.keyFor(subject);
-        if (key !== undefined) keys.set(subject, key);
+      let dead = wanted;
+      // One that was destroyed while it was fetched is not there any more: the next turn makes another.
+      for (let attempt = 1; dead.length > 0 && attempt <= attemptsMax; attempt += 1) {
+        await this.#make(name, dead);
+        for (const subject of dead) {
+          const key = this.keyFor(subject);
+          if (key !== undefined) keys.set(subject, key);
+        }
+        dead = dead.filter((subject) => !keys.has(subject));
       }
     });
     for (const subject of subjects) {
@@ -186,9 +193,9 @@ export class SubjectKeys implements SubjectCipher {
       const gone = destroyed.map((id) => [id, { subject, id, forgottenAtMs: atMs }] as const);
       return { keys, forgotten: new Map([...found.forgotten, ...gone]) };
     });
-    const ids = new Set(summaryOf(shard, subject, destroyed).keyIds);
-    for (const key of this.#ring.of(subject)) if (ids.has(key.id)) key.destroy(atMs);
-    return summaryOf(shard, subject, destroyed);
+    const summary = summaryOf(shard, subject, destroyed);
+    this.#ring.destroy(summary.keyIds, atMs);
+    return summary;
   }
 
   /** Seals what must be remembered of a subject for a while, under a secret that is not in the database. */
@@ -218,8 +225,8 @@ export class SubjectKeys implements SubjectCipher {
   }
 
   /** Another process has destroyed these keys. */
-  expire(subject: string, keyIds: readonly string[], atMs: number): void {
-    for (const key of this.#ring.of(subject)) if (keyIds.includes(key.id)) key.destroy(atMs);
+  expire(keyIds: readonly string[], atMs: number): void {
+    this.#ring.destroy(keyIds, atMs);
   }
 
   /** Overwrites all keys in memory. */
@@ -265,6 +272,8 @@ export class SubjectKeys implements SubjectCipher {
       known?.destroy(forgotten.forgottenAtMs);
       return known ?? this.#ring.add(new SubjectKey(forgotten, forgotten, atMs));
     }
+    // The object was read before it was destroyed.
+    if (known?.forgottenAtMs !== undefined) return known;
     const stored = shard.keys.get(id);
     if (stored === undefined) return undefined;
     if (known?.bytes !== undefined) {
