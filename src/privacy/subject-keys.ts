@@ -80,6 +80,9 @@ export class SubjectKeys implements SubjectCipher {
   /** By an event's bytes, for as long as these are in memory. */
   readonly #held = new WeakMap<Buffer, Held>();
   readonly #making = new Map<string, Making>();
+  /** How often keys were doubted, and when last, by the monotonic clock. */
+  #doubts = 0;
+  #doubtedAtMs = Number.NEGATIVE_INFINITY;
   #closed = false;
 
   constructor(options: SubjectKeysOptions) {
@@ -155,7 +158,7 @@ export class SubjectKeys implements SubjectCipher {
     if (missing.length === 0) return undefined;
     const byShard = Map.groupBy(missing, ({ subject }) => keyShardName(subject));
     return inChunks([...byShard], shardsAtOnce, async ([name, wanted]) => {
-      const held = await this.#find(name, new Map(wanted.map(({ id, subject }) => [id, subject])));
+      const held = await this.#findSettled(name, new Map(wanted.map(({ id, subject }) => [id, subject])));
       for (const { bytes, id } of wanted) this.#held.set(bytes, held.get(id) ?? lostKey(name));
     });
   }
@@ -229,6 +232,13 @@ export class SubjectKeys implements SubjectCipher {
     this.#ring.destroy(keyIds, atMs);
   }
 
+  /** Another process may have destroyed any of them: each is looked for in storage again before it is used. */
+  doubt(): void {
+    this.#doubts += 1;
+    this.#doubtedAtMs = this.#options.clock.monotonic();
+    this.shards.doubt();
+  }
+
   /** Overwrites all keys in memory. */
   close(): void {
     this.#closed = true;
@@ -242,7 +252,18 @@ export class SubjectKeys implements SubjectCipher {
   #isFresh(held: Held | undefined): boolean {
     if (held === undefined || "lost" in held) return false;
     if (held.forgottenAtMs !== undefined) return true;
+    if (held.checkedAtMs <= this.#doubtedAtMs) return false;
     return this.#options.clock.monotonic() - held.checkedAtMs <= this.#options.recheckMs;
+  }
+
+  /** As `#find`, where none of what it answers was doubted while it was found. */
+  async #findSettled(name: string, wanted: ReadonlyMap<string, string>): Promise<ReadonlyMap<string, Held>> {
+    for (let attempt = 1; attempt <= attemptsMax; attempt += 1) {
+      const doubts = this.#doubts;
+      const found = await this.#find(name, wanted);
+      if (doubts === this.#doubts) return found;
+    }
+    throw new StorageUnavailableError(`The log moves on faster than the key object ${name} can be read`);
   }
 
   /** The keys of these ids, as far as the object has them. Throws where it cannot be reached. */
