@@ -47,10 +47,13 @@ describe("A replica", () => {
       await using reader = await openEventStoreReader({ url, s3, events: [people], encryption, pollIntervalMs: 50 });
       expect(namesOf(await collect(reader.readAll()))).toEqual(["Kim", "Lee"]);
       expect(namesOf(await take(reader.subscribe({ from: "start" }), 2))).toEqual(["Kim", "Lee"]);
+      const then = reader.asOf(2).documents(liveNames);
+      expect(await then.getMany(["1", "2"])).toEqual([{ name: "Kim" }, { name: "Lee" }]);
       const { position } = await store.forget("person:1");
       await reader.waitForPosition(position);
       expect(namesOf(await collect(reader.readAll({ filter: { types: ["Registered"] } })))).toEqual([null, "Lee"]);
       expect(namesOf(await take(reader.subscribe({ from: "start" }), 2))).toEqual([null, "Lee"]);
+      expect(await then.getMany(["1", "2"])).toEqual([{ name: null }, { name: "Lee" }]);
       const [event] = await collect(reader.asOf(1).readStream("person-1"));
       expect(event?.personal?.erased).toBe("forgotten");
     });
