@@ -1,7 +1,14 @@
 /** Forgetting a subject while its key is being fetched: the key does not come back, and what is acknowledged behind it is readable. */
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { type EventStore, type KeyService, localKeyService } from "../../src/index.ts";
+import * as v from "valibot";
+import {
+  defineProjection,
+  type EventStore,
+  type KeyService,
+  localKeyService,
+  type OpenOptions,
+} from "../../src/index.ts";
 import { createMemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
 import { openMemoryObjects } from "../../src/kv/memory-objects.ts";
 import type { ObjectAccess } from "../../src/kv/objects.ts";
@@ -35,14 +42,15 @@ class Gate {
 
 /** A storage with two people in it, whose keys a store that is opened anew has yet to fetch. */
 async function coldStorage(): Promise<{
+  readonly wraps: Gate;
   readonly unwraps: Gate;
   readonly gets: Gate;
   readonly puts: Gate;
-  open(): Promise<EventStore<typeof people>>;
+  open(options?: Partial<OpenOptions<typeof people>>): Promise<EventStore<typeof people>>;
 }> {
   const storage = createMemoryStorage();
   const objects = openMemoryObjects(systemClock);
-  const [unwraps, gets, puts] = [new Gate(), new Gate(), new Gate()];
+  const [wraps, unwraps, gets, puts] = [new Gate(), new Gate(), new Gate(), new Gate()];
   const held: ObjectAccess = {
     ...objects,
     // What there was when it was asked for, however long the answer takes.
@@ -61,18 +69,21 @@ async function coldStorage(): Promise<{
   const local = localKeyService(masterKey);
   const keyService: KeyService = {
     currentKeyId: () => local.currentKeyId(),
-    wrap: (key, context) => local.wrap(key, context),
+    wrap: async (key, context) => {
+      await wraps.pass();
+      return await local.wrap(key, context);
+    },
     unwrap: async (wrapped, context) => {
       await unwraps.pass();
       return await local.unwrap(wrapped, context);
     },
   };
-  const open = async (): Promise<EventStore<typeof people>> =>
-    await openEventStoreOn(openMemoryKv(storage), { events: [people], encryption: { keyService } }, held);
+  const open = async (options: Partial<OpenOptions<typeof people>> = {}): Promise<EventStore<typeof people>> =>
+    await openEventStoreOn(openMemoryKv(storage), { events: [people], encryption: { keyService }, ...options }, held);
   await using store = await open();
   await store.append("person-1", [registered("1", "Kim")], { expectedVersion: 0 });
   await store.append("person-2", [registered("2", "Lee")], { expectedVersion: 0 });
-  return { unwraps, gets, puts, open };
+  return { wraps, unwraps, gets, puts, open };
 }
 
 async function namesIn(store: EventStore<typeof people>): Promise<unknown[]> {
@@ -117,6 +128,29 @@ describe("Forgetting a subject", () => {
       expect(await namesIn(store)).toEqual([null, "Robin", "Alex"]);
     }
     await using store = await open();
+    expect(await namesIn(store)).toEqual([null, "Robin", "Alex"]);
+  });
+
+  test("while an append waits for the key of another one: both are sealed", async () => {
+    const { wraps, open } = await coldStorage();
+    const cards = defineProjection("cards", {
+      ...{ version: 1, mode: "inline", document: v.object({ name: v.nullable(v.string()) }) },
+      on: { Registered: ({ data }, docs) => docs.set(data.id, { name: data.name }) },
+    });
+    {
+      await using store = await open({ projections: [cards] });
+      wraps.isClosed = true;
+      const both = [registered("1", "Robin"), registered("3", "Alex")];
+      const appending = store.append("person-1", both, { expectedVersion: "any" });
+      await until(() => wraps.held === 1);
+      const forgetting = store.forget("person:1");
+      await settle(forgetting);
+      wraps.open();
+      await Promise.all([appending, forgetting]);
+      expect(await namesIn(store)).toEqual([null, "Robin", "Alex"]);
+      expect(await store.documents(cards).getMany(["1", "3"])).toEqual([{ name: "Robin" }, { name: "Alex" }]);
+    }
+    await using store = await open({ projections: [cards] });
     expect(await namesIn(store)).toEqual([null, "Robin", "Alex"]);
   });
 
