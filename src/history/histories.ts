@@ -4,6 +4,7 @@ import { knownDecider, streamNameFor } from "../decider/common.ts";
 import type { StreamState } from "../decider/face.ts";
 import type { SnapshotFinder } from "../decider/snapshot-reader.ts";
 import { InvalidArgumentError } from "../errors.ts";
+import type { Erasures } from "../log/erasures.ts";
 import type { EventReader } from "../log/event-store.ts";
 import type { StoreReader } from "../log/store-reader.ts";
 import { projectionOf } from "../processors/define-projection.ts";
@@ -24,6 +25,7 @@ export interface HistorySource {
   readonly reader: StoreReader;
   readonly registry: EventRegistry;
   readonly snapshots: SnapshotFinder;
+  readonly erasures: Erasures;
 }
 
 /** `HistoryReader` without its types, which only callers know. */
@@ -73,7 +75,7 @@ export function viewOf(source: HistorySource, moment: CheckedMoment, upTo: () =>
 }
 
 function lookAt(source: HistorySource, upTo: () => Promise<number>, moment?: CheckedMoment): Look {
-  const { reader: store, registry, snapshots } = source;
+  const { reader: store, registry, snapshots, erasures } = source;
   const { occurredAtMs, order = "recorded" } = moment ?? {};
   const view = store.view<never>(upTo, occurredAtMs);
   const reader = occurredAtMs === undefined ? view : happenedReads(view);
@@ -83,6 +85,7 @@ function lookAt(source: HistorySource, upTo: () => Promise<number>, moment?: Che
     order,
     snapshots: usable ? snapshots : undefined,
     registry,
+    erasures,
     mentioning: async function* (texts, from, to, signal) {
       const last = Math.min(to, await reader.lastPosition());
       for await (const event of store.mentioning(texts, from, last, signal))

@@ -3,6 +3,7 @@
 import { weigh } from "../decider/freeze.ts";
 import type { SnapshotFinder } from "../decider/snapshot-reader.ts";
 import { OverloadedError } from "../errors.ts";
+import type { Erasures } from "../log/erasures.ts";
 import type { EventReader } from "../log/event-store.ts";
 import type { EventPlace } from "../log/store-reader.ts";
 import type { EventRegistry } from "../schema/registry.ts";
@@ -17,6 +18,8 @@ export interface Look {
   /** Where states may begin from; `undefined` where not all events count, or not in the order of recording. */
   readonly snapshots: SnapshotFinder | undefined;
   readonly registry: EventRegistry;
+  /** What was folded before one of these is not handed out any more. */
+  readonly erasures: Erasures;
   /** The events from one position to another that mention one of these texts anywhere; all that are there then. */
   mentioning(texts: readonly string[], from: number, to: number, signal?: AbortSignal): AsyncIterable<RecordedEvent>;
   /** The ids of the events from one position to another, whether or not they had happened. */

@@ -1,6 +1,7 @@
 /**
  * The documents of a projection as of a moment: its log is folded up to there, in memory, when the first document is asked
- * for. Bounded by events, documents and bytes; what is beyond is refused, because nothing smaller than the fold would do.
+ * for, and anew once a subject was forgotten. Bounded by events, documents and bytes; what is beyond is refused, because nothing
+ * smaller than the fold would do.
  */
 
 import { weigh } from "../decider/freeze.ts";
@@ -17,12 +18,21 @@ export const foldedEventsMax = 1_000_000;
 /** The most bytes of documents, roughly, as they lie in memory. */
 export const foldedBytesMax: number = 128 * 1024 * 1024;
 
+/** How often the log is folded anew for one read because subjects were forgotten meanwhile. */
+const foldsMax = 5;
+
+/** A fold, and how many erasures there had been when it began. */
+interface Folding {
+  readonly since: number;
+  readonly documents: Promise<FoldedDocuments>;
+}
+
 export class DocumentsThen implements PastDocuments<unknown> {
   readonly #look: Look;
   readonly #projection: AnyProjection;
   readonly #eventsMax: number;
   readonly #signal: AbortSignal | undefined;
-  #folding: Promise<FoldedDocuments> | undefined;
+  #folding: Folding | undefined;
 
   constructor(look: Look, projection: AnyProjection, options: unknown) {
     const given = checkOptions(options, ["eventsMax", "signal"]);
@@ -53,11 +63,23 @@ export class DocumentsThen implements PastDocuments<unknown> {
     yield* (await this.#folded()).find(index, value, given);
   }
 
-  /** Folded once for all who ask; where it fails, the next one tries again. */
-  #folded(): Promise<FoldedDocuments> {
-    const folding = this.#folding ?? this.#fold();
+  /** Folded once for all who ask; where it fails, or somebody was forgotten, again for the next one. */
+  async #folded(): Promise<FoldedDocuments> {
+    const { erasures } = this.#look;
+    for (let folds = 1; folds <= foldsMax; folds += 1) {
+      const folding = this.#folding?.since === erasures.count ? this.#folding : this.#begin(erasures.count);
+      const documents = await folding.documents;
+      if (folding.since === erasures.count) return documents;
+    }
+    throw new OverloadedError(
+      `Documents of ${printable(this.#projection.name)} cannot be folded while subjects are forgotten again and again`,
+    );
+  }
+
+  #begin(since: number): Folding {
+    const folding: Folding = { since, documents: this.#fold() };
     this.#folding = folding;
-    folding.catch(() => {
+    folding.documents.catch(() => {
       if (this.#folding === folding) this.#folding = undefined;
     });
     return folding;

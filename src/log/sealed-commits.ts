@@ -5,7 +5,7 @@
  */
 
 import { EncryptionKeyError, EventStoreError, OverloadedError, withOutcome } from "../errors.ts";
-import type { EventRegistry } from "../schema/registry.ts";
+import type { EventRegistry, PreparedPersonal } from "../schema/registry.ts";
 import type { PreparedCommit } from "./commit.ts";
 import type { CommitPipeline, SettledCommit } from "./commit-pipeline.ts";
 
@@ -27,13 +27,15 @@ export async function submitSealed(
   if (personal === undefined) return await pipeline.submit(commit);
   for (let sealing = 1; sealing <= sealingsMax; sealing += 1) {
     try {
-      if (personal.some(({ key }) => key?.isUsable !== true)) await registry.sealAll(personal);
+      if (!isSealed(personal)) await registry.sealAll(personal);
     } catch (error) {
       // Whatever became of the key, no event was written.
       throw error instanceof EventStoreError ? withOutcome(error, "not-applied") : error;
     }
     if (personal.some(({ key }) => key === undefined))
       throw new EncryptionKeyError("A subject's key could not be brought to hand", { outcome: "not-applied" });
+    // One key was destroyed while another was brought to hand: what it was to seal is not sealed, and must not come before others.
+    if (!isSealed(personal)) continue;
     try {
       return await pipeline.submit(commit);
     } catch (error) {
@@ -41,4 +43,9 @@ export async function submitSealed(
     }
   }
   throw new OverloadedError("The commit's subjects are being forgotten again and again");
+}
+
+/** All of these are sealed, under keys that are there. */
+function isSealed(personal: readonly PreparedPersonal[]): boolean {
+  return personal.every(({ key }) => key?.isUsable === true);
 }

@@ -1,7 +1,7 @@
 /**
  * A reader's part in forgetting: it sees the receipts that the writer leaves in the log, destroys the keys that it has in memory, and
- * forgets what was decoded by them. A receipt that it never sees, because it fell behind by too much, is made good by looking for
- * each key in storage again now and then (`recheckMsOfReaders`).
+ * forgets what was decoded by them. Where it may have missed a receipt, because it fell behind by too much, it looks for every key in
+ * storage again before it uses it.
  */
 
 import { decodeEvent } from "../format/envelope.ts";
@@ -30,15 +30,21 @@ export class ForgottenElsewhere {
   /** The log ends at `position` now. */
   advance(position: number): void {
     const from = Math.max(this.#seenTo, this.#recent.firstPosition - 1);
+    let isMissed = from > this.#seenTo;
     this.#seenTo = position;
     if (receipts === undefined) return;
     const found = this.#recent.matching(receipts, from, position);
     for (const at of found) {
       const stored = this.#recent.find(at)?.stored;
-      if (stored === undefined) continue;
-      const { subject, keys, forgottenAt } = decodeEvent(stored).data as SubjectForgotten;
-      this.#keys.expire(subject, keys, Date.parse(forgottenAt));
+      if (stored === undefined) {
+        // It is known that there is one; what it says is in memory no more.
+        isMissed = true;
+        continue;
+      }
+      const { keys, forgottenAt } = decodeEvent(stored).data as SubjectForgotten;
+      this.#keys.expire(keys, Date.parse(forgottenAt));
     }
-    if (found.length > 0) this.#erasures.note();
+    if (isMissed) this.#keys.doubt();
+    if (isMissed || found.length > 0) this.#erasures.note();
   }
 }

@@ -1,6 +1,7 @@
 /**
  * The key objects at work: read through a cache, and changed by conditional PUTs, so that of two processes none loses the other's
- * keys. Changes of one object in this process take turns. What is changed is written anew as a whole: nothing of the old is kept.
+ * keys. Changes of one object in this process take turns, and so do GETs: none that a change has overtaken brings back what it
+ * removed. What is changed is written anew as a whole: nothing of the old is kept.
  */
 
 import { EventStoreError, StorageUnavailableError } from "../errors.ts";
@@ -43,6 +44,8 @@ export class KeyShards {
   readonly #cache = new Map<string, FoundShard>();
   #cachedKeys = 0;
   readonly #turns = new Map<string, Promise<unknown>>();
+  /** By the monotonic clock: what was asked for by then is not taken for what there is. */
+  #doubtedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: KeyShardsOptions) {
     this.#options = options;
@@ -50,10 +53,16 @@ export class KeyShards {
 
   /** What was found at most so long ago; else as it is now. Throws `storage-corrupt`, `storage-unavailable`. */
   async read(name: string, maxAgeMs: number): Promise<ReadShard> {
-    const known = this.#cache.get(name);
-    const { clock } = this.#options;
-    const found = known !== undefined && clock.monotonic() - known.atMs <= maxAgeMs ? known : await this.#load(name);
+    const sinceMs = this.#options.clock.monotonic() - maxAgeMs;
+    const found =
+      this.#cachedSince(name, sinceMs) ??
+      (await this.#inTurn(name, async () => this.#cachedSince(name, sinceMs) ?? (await this.#load(name))));
     return { shard: found.shard, exists: found.tag !== undefined, atMs: found.atMs };
+  }
+
+  /** Whatever was read so far may be out of date: `read` reads it again. */
+  doubt(): void {
+    this.#doubtedAtMs = this.#options.clock.monotonic();
   }
 
   /**
@@ -61,14 +70,23 @@ export class KeyShards {
    * `work` is asked again about what that has left. Throws as `read`, and what `work` throws.
    */
   async change(name: string, work: (shard: KeyShard) => Promise<KeyShard | undefined>): Promise<KeyShard> {
+    return await this.#inTurn(name, () => this.#change(name, work));
+  }
+
+  async #inTurn<T>(name: string, work: () => Promise<T>): Promise<T> {
     const before = this.#turns.get(name) ?? Promise.resolve();
-    const turn = before.then(() => this.#change(name, work));
+    const turn = before.then(work);
     const settled = turn.catch(() => {});
     this.#turns.set(name, settled);
     void settled.then(() => {
       if (this.#turns.get(name) === settled) this.#turns.delete(name);
     });
     return await turn;
+  }
+
+  #cachedSince(name: string, sinceMs: number): FoundShard | undefined {
+    const known = this.#cache.get(name);
+    return known !== undefined && known.atMs >= sinceMs && known.atMs > this.#doubtedAtMs ? known : undefined;
   }
 
   async #change(name: string, work: (shard: KeyShard) => Promise<KeyShard | undefined>): Promise<KeyShard> {
@@ -91,6 +109,7 @@ export class KeyShards {
     }
   }
 
+  /** To be called in the object's turn. */
   async #load(name: string): Promise<FoundShard> {
     this.#drop(name);
     const { objects, clock } = this.#options;

@@ -51,12 +51,20 @@ export class SubjectKey {
 /** The most keys that are kept in memory for their own sake; those of events in memory stay as long as these do. */
 export const cachedSubjectKeysMax = 16_384;
 
+/**
+ * So many ids of keys that were destroyed are remembered, those destroyed last: a key that was being unwrapped meanwhile does not
+ * come back. That takes no longer than a request of a key service, and subjects are forgotten one after another.
+ */
+export const destroyedKeysMax = 65_536;
+
 /** The keys in memory, one object each. */
 export class SubjectKeyRing {
   readonly #kept = new Map<string, SubjectKey>();
   readonly #all = new Map<string, WeakRef<SubjectKey>>();
   /** By subject: the key that new events are sealed under. */
   readonly #current = new Map<string, SubjectKey>();
+  /** When keys were destroyed, by id. */
+  readonly #destroyed = new Map<string, number>();
   readonly #gone = new FinalizationRegistry<string>((id) => {
     if (this.#all.get(id)?.deref() === undefined) this.#all.delete(id);
   });
@@ -75,8 +83,10 @@ export class SubjectKeyRing {
     return key;
   }
 
-  /** Adds a key, or answers the object that stands for it already. */
+  /** Adds a key, or answers the object that stands for it already. One that was destroyed meanwhile is overwritten. */
   add(key: SubjectKey): SubjectKey {
+    const destroyedAtMs = this.#destroyed.get(key.id);
+    if (destroyedAtMs !== undefined) key.destroy(destroyedAtMs);
     const known = this.find(key.id);
     if (known !== undefined) return known;
     this.#all.set(key.id, new WeakRef(key));
@@ -85,15 +95,20 @@ export class SubjectKeyRing {
     return key;
   }
 
+  /** Makes it the key for new events, unless it is destroyed. */
   setCurrent(key: SubjectKey): void {
-    this.#current.set(key.subject, key);
+    if (key.bytes !== undefined) this.#current.set(key.subject, key);
   }
 
-  /** All keys of a subject that are in memory. */
-  *of(subject: string): Generator<SubjectKey> {
-    for (const reference of this.#all.values()) {
-      const key = reference.deref();
-      if (key?.subject === subject) yield key;
+  /** Overwrites these keys, and those that are still to come. */
+  destroy(ids: Iterable<string>, atMs: number): void {
+    for (const id of ids) {
+      if (!this.#destroyed.has(id)) this.#destroyed.set(id, atMs);
+      this.#all.get(id)?.deref()?.destroy(atMs);
+    }
+    for (const oldest of this.#destroyed.keys()) {
+      if (this.#destroyed.size <= destroyedKeysMax) break;
+      this.#destroyed.delete(oldest);
     }
   }
 
@@ -103,6 +118,7 @@ export class SubjectKeyRing {
     this.#all.clear();
     this.#kept.clear();
     this.#current.clear();
+    this.#destroyed.clear();
   }
 
   #keep(key: SubjectKey): void {

@@ -26,6 +26,8 @@ const keysAtOnce = 64;
 const subjectKeyBytes = 32;
 /** A key that an object does not have is looked for again when the object was read longer ago than this. */
 const lookAgainMs = 1_000;
+/** How often a key is made, or fetched, anew because it was destroyed, or doubted, meanwhile. */
+const attemptsMax = 5;
 
 export interface SubjectKeysOptions {
   readonly objects: ObjectAccess;
@@ -78,6 +80,9 @@ export class SubjectKeys implements SubjectCipher {
   /** By an event's bytes, for as long as these are in memory. */
   readonly #held = new WeakMap<Buffer, Held>();
   readonly #making = new Map<string, Making>();
+  /** How often keys were doubted, and when last, by the monotonic clock. */
+  #doubts = 0;
+  #doubtedAtMs = Number.NEGATIVE_INFINITY;
   #closed = false;
 
   constructor(options: SubjectKeysOptions) {
@@ -106,10 +111,15 @@ export class SubjectKeys implements SubjectCipher {
     // Held until all are there, however many others are used meanwhile.
     const keys = new Map<string, SealingKey>();
     await inChunks([...missing], shardsAtOnce, async ([name, wanted]) => {
-      await this.#make(name, wanted);
-      for (const subject of wanted) {
-        const key = this.keyFor(subject);
-        if (key !== undefined) keys.set(subject, key);
+      let dead = wanted;
+      // One that was destroyed while it was fetched is not there any more: the next turn makes another.
+      for (let attempt = 1; dead.length > 0 && attempt <= attemptsMax; attempt += 1) {
+        await this.#make(name, dead);
+        for (const subject of dead) {
+          const key = this.keyFor(subject);
+          if (key !== undefined) keys.set(subject, key);
+        }
+        dead = dead.filter((subject) => !keys.has(subject));
       }
     });
     for (const subject of subjects) {
@@ -148,7 +158,7 @@ export class SubjectKeys implements SubjectCipher {
     if (missing.length === 0) return undefined;
     const byShard = Map.groupBy(missing, ({ subject }) => keyShardName(subject));
     return inChunks([...byShard], shardsAtOnce, async ([name, wanted]) => {
-      const held = await this.#find(name, new Map(wanted.map(({ id, subject }) => [id, subject])));
+      const held = await this.#findSettled(name, new Map(wanted.map(({ id, subject }) => [id, subject])));
       for (const { bytes, id } of wanted) this.#held.set(bytes, held.get(id) ?? lostKey(name));
     });
   }
@@ -186,9 +196,9 @@ export class SubjectKeys implements SubjectCipher {
       const gone = destroyed.map((id) => [id, { subject, id, forgottenAtMs: atMs }] as const);
       return { keys, forgotten: new Map([...found.forgotten, ...gone]) };
     });
-    const ids = new Set(summaryOf(shard, subject, destroyed).keyIds);
-    for (const key of this.#ring.of(subject)) if (ids.has(key.id)) key.destroy(atMs);
-    return summaryOf(shard, subject, destroyed);
+    const summary = summaryOf(shard, subject, destroyed);
+    this.#ring.destroy(summary.keyIds, atMs);
+    return summary;
   }
 
   /** Seals what must be remembered of a subject for a while, under a secret that is not in the database. */
@@ -218,8 +228,15 @@ export class SubjectKeys implements SubjectCipher {
   }
 
   /** Another process has destroyed these keys. */
-  expire(subject: string, keyIds: readonly string[], atMs: number): void {
-    for (const key of this.#ring.of(subject)) if (keyIds.includes(key.id)) key.destroy(atMs);
+  expire(keyIds: readonly string[], atMs: number): void {
+    this.#ring.destroy(keyIds, atMs);
+  }
+
+  /** Another process may have destroyed any of them: each is looked for in storage again before it is used. */
+  doubt(): void {
+    this.#doubts += 1;
+    this.#doubtedAtMs = this.#options.clock.monotonic();
+    this.shards.doubt();
   }
 
   /** Overwrites all keys in memory. */
@@ -235,7 +252,18 @@ export class SubjectKeys implements SubjectCipher {
   #isFresh(held: Held | undefined): boolean {
     if (held === undefined || "lost" in held) return false;
     if (held.forgottenAtMs !== undefined) return true;
+    if (held.checkedAtMs <= this.#doubtedAtMs) return false;
     return this.#options.clock.monotonic() - held.checkedAtMs <= this.#options.recheckMs;
+  }
+
+  /** As `#find`, where none of what it answers was doubted while it was found. */
+  async #findSettled(name: string, wanted: ReadonlyMap<string, string>): Promise<ReadonlyMap<string, Held>> {
+    for (let attempt = 1; attempt <= attemptsMax; attempt += 1) {
+      const doubts = this.#doubts;
+      const found = await this.#find(name, wanted);
+      if (doubts === this.#doubts) return found;
+    }
+    throw new StorageUnavailableError(`The log moves on faster than the key object ${name} can be read`);
   }
 
   /** The keys of these ids, as far as the object has them. Throws where it cannot be reached. */
@@ -265,6 +293,8 @@ export class SubjectKeys implements SubjectCipher {
       known?.destroy(forgotten.forgottenAtMs);
       return known ?? this.#ring.add(new SubjectKey(forgotten, forgotten, atMs));
     }
+    // The object was read before it was destroyed.
+    if (known?.forgottenAtMs !== undefined) return known;
     const stored = shard.keys.get(id);
     if (stored === undefined) return undefined;
     if (known?.bytes !== undefined) {

@@ -23,7 +23,7 @@ export type FoldedLog = Pick<StoreCore, "assertOpen" | "lastPosition" | "readerA
 export class LiveDocuments implements DocumentReader<unknown, string> {
   readonly #core: FoldedLog;
   #documents: FoldedDocuments;
-  #folding: Promise<void> = Promise.resolve();
+  #folding: Promise<unknown> = Promise.resolve();
 
   constructor(core: FoldedLog, projection: AnyProjection) {
     this.#core = core;
@@ -42,23 +42,21 @@ export class LiveDocuments implements DocumentReader<unknown, string> {
   async getMany(keys: readonly string[], options?: unknown): Promise<readonly unknown[]> {
     const given = checkOptions(options, freshness);
     const names = checkKeys(keys);
-    await this.#fold(given);
-    return this.#documents.getMany(names);
+    return (await this.#fold(given)).getMany(names);
   }
 
   async *list(options?: unknown): AsyncGenerator<readonly [string, unknown]> {
     const given = checkOptions(options, ["prefix", "from", "to", "after", "limit", ...freshness]);
-    await this.#fold(given);
-    yield* this.#documents.list(given);
+    yield* (await this.#fold(given)).list(given);
   }
 
   async *find(index: string, value: string, options?: unknown): AsyncGenerator<readonly [string, unknown]> {
     const given = checkOptions(options, ["after", "limit", ...freshness]);
-    await this.#fold(given);
-    yield* this.#documents.find(index, value, given);
+    yield* (await this.#fold(given)).find(index, value, given);
   }
 
-  async #fold(given: Record<string, unknown>): Promise<void> {
+  /** What was folded: should somebody be forgotten from here on, the next fold begins anew, and this one stays as it is. */
+  async #fold(given: Record<string, unknown>): Promise<FoldedDocuments> {
     const atLeast = checkInteger(given.atLeast, "atLeast", 0) ?? 0;
     const timeoutMs = checkInteger(given.timeoutMs, "timeoutMs", 0);
     const signal = checkSignal(given.signal);
@@ -71,17 +69,19 @@ export class LiveDocuments implements DocumentReader<unknown, string> {
       throw new InvalidArgumentError("atLeast", `is behind the end of the log, which is ${last}: ${atLeast}`);
     const folding = this.#folding.then(() => this.#foldTo(last));
     this.#folding = folding.catch(() => {});
-    await folding;
+    return await folding;
   }
 
-  async #foldTo(to: number): Promise<void> {
-    // A fold during which something was forgotten has folded for nobody.
-    for (let documents: FoldedDocuments | undefined; documents !== this.#documents; ) {
-      documents = this.#documents;
+  async #foldTo(to: number): Promise<FoldedDocuments> {
+    for (;;) {
+      const documents = this.#documents;
       const { projection, position } = documents;
-      if (to <= position) continue;
-      const { filter = {} } = projection;
-      await documents.fold(this.#core.readerAt(to).readAll({ fromPosition: position + 1, filter }), to);
+      if (to > position) {
+        const { filter = {} } = projection;
+        await documents.fold(this.#core.readerAt(to).readAll({ fromPosition: position + 1, filter }), to);
+      }
+      // A fold during which something was forgotten has folded for nobody.
+      if (documents === this.#documents) return documents;
     }
   }
 }

@@ -14,7 +14,8 @@ import type { KvOperation } from "../kv/kv.ts";
 import { type Cause, causedBy } from "../runtime/causation.ts";
 import { pause } from "../runtime/deadline.ts";
 import type { ProcessorHost } from "./definition.ts";
-import { keptMessage, type ParkedRecord, type Parking } from "./parking.ts";
+import { keptError } from "./kept-errors.ts";
+import type { ParkedRecord, Parking } from "./parking.ts";
 import { deciderOf, type ProcessOutput } from "./process-step.ts";
 import { type CheckedRetries, delayAfter, isStoreTrouble } from "./retries.ts";
 
@@ -38,6 +39,8 @@ export interface OutboxRecord {
     readonly eventId: string;
     readonly type: string;
     readonly streamName: string;
+    /** The event has personal data. */
+    readonly personal?: true;
   };
 }
 
@@ -145,14 +148,15 @@ export class Outbox {
   }
 
   #toPark(record: OutboxRecord, error: unknown, attempts: number): ParkedRecord {
-    const { position, eventId, type, streamName } = record.origin;
+    const { position, eventId, type, streamName, personal } = record.origin;
     return {
       position,
       part: this.#parking.freePart(position, firstOutputPart),
       eventId,
       type,
       streamName,
-      error: keptMessage(error),
+      error: keptError(error, personal === true),
+      ...(personal === undefined ? {} : { personal }),
       attempts,
       parkedAtMs: this.#host.core.clock.now(),
       waiting: false,

@@ -11,13 +11,12 @@ import type { KvOperation } from "../kv/kv.ts";
 import type { GapReason } from "../log/event-store.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import type { RecordedEvent } from "../vocabulary/event.ts";
+import { keptError } from "./kept-errors.ts";
 
 /** The most events that one processor may have parked. */
 export const parkedMax = 5_000;
 /** How many rows are read at once. */
 const rowsAtOnce = 100;
-/** The most of an error's message that is kept. */
-const messageLengthMax = 2_000;
 
 /** What is kept of a parked event. */
 export interface ParkedRecord {
@@ -30,6 +29,8 @@ export interface ParkedRecord {
   /** What waits behind it has the same; absent where nothing does. */
   readonly key?: string;
   readonly error: string;
+  /** The event has personal data, so that no message is kept of what goes wrong with it. */
+  readonly personal?: true;
   readonly attempts: number;
   readonly parkedAtMs: number;
   /** It was never tried: it waits behind one that failed. */
@@ -49,7 +50,7 @@ export interface ParkedEvent {
   readonly streamName: string;
   /** The stream, or the reactor's key: later events of the same wait behind this one. */
   readonly key: string | undefined;
-  /** What went wrong the last time, or that it waits. */
+  /** What went wrong the last time, or that it waits; of an event with personal data only what kind of error it was. */
   readonly error: string;
   readonly attempts: number;
   readonly parkedAt: Date;
@@ -74,12 +75,6 @@ export interface ParkingControls {
   list(): AsyncIterable<ParkedEvent>;
   replay(id: string | undefined): Promise<ReplayResult>;
   skip(id: string): Promise<void>;
-}
-
-/** What went wrong, short enough to be kept. */
-export function keptMessage(error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error);
-  return message.slice(0, messageLengthMax);
 }
 
 export function partOf(event: RecordedEvent): number {
@@ -133,6 +128,7 @@ export class Parking implements ParkingControls {
     event: RecordedEvent,
     about: { readonly key?: string; readonly error: unknown; readonly attempts: number; readonly waiting: boolean },
   ): ParkedRecord {
+    const isPersonal = event.personal !== undefined;
     return {
       position: event.position,
       part: partOf(event),
@@ -140,7 +136,9 @@ export class Parking implements ParkingControls {
       type: event.type,
       streamName: event.streamName,
       ...(about.key === undefined ? {} : { key: about.key }),
-      error: keptMessage(about.error),
+      // That it waits is our own text.
+      error: keptError(about.error, isPersonal && !about.waiting),
+      ...(isPersonal ? { personal: true } : {}),
       attempts: about.attempts,
       parkedAtMs: this.#core.clock.now(),
       waiting: about.waiting,
@@ -185,7 +183,7 @@ export class Parking implements ParkingControls {
   }
 
   async *list(): AsyncGenerator<ParkedEvent> {
-    for await (const { parkedAtMs, part: _part, ...record } of this.#records()) {
+    for await (const { parkedAtMs, part: _part, personal: _personal, ...record } of this.#records()) {
       const id = parkedIdOf(this.#processor, { position: record.position, part: _part });
       const { key, work } = record;
       yield { ...record, key, work, id, processor: this.#processor, parkedAt: new Date(parkedAtMs) };
@@ -246,7 +244,7 @@ export class Parking implements ParkingControls {
         this.#core.warn(error);
         return "skipped";
       }
-      const failed = { ...record, error: keptMessage(error), attempts: record.attempts + 1 };
+      const failed = { ...record, error: keptError(error, record.personal === true), attempts: record.attempts + 1 };
       await this.#core.submit({ rows: [this.row({ ...failed, waiting: false })] });
       return "parked";
     }

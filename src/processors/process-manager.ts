@@ -13,8 +13,9 @@ import type { StoreCore } from "../log/store-internals.ts";
 import type { RecordedEvent } from "../vocabulary/event.ts";
 import type { AnyProcessManager } from "./define-process-manager.ts";
 import { checkKnownEvents, type ProcessorHost } from "./definition.ts";
+import { keptError } from "./kept-errors.ts";
 import { Outbox, type OutboxRecord, outputBytesMax } from "./outbox.ts";
-import { eventOf, keptMessage, type ParkedRecord, Parking } from "./parking.ts";
+import { eventOf, type ParkedRecord, Parking } from "./parking.ts";
 import {
   causeOf,
   correlated,
@@ -232,7 +233,7 @@ class RunningManager {
       type: work.name,
       streamName: work.instance,
       key: work.instance,
-      error: keptMessage(error),
+      error: keptError(error, false),
       attempts,
       parkedAtMs: this.#core.clock.now(),
       waiting: attempts === 0,
@@ -279,6 +280,7 @@ class RunningManager {
       type,
       eventId: event?.id ?? cause.causationId,
       streamName: event?.streamName ?? instance,
+      ...(event?.personal === undefined ? {} : { personal: true as const }),
     };
     return step.outputs.map((output, index) => {
       const idempotencyKey =

@@ -6,6 +6,7 @@
  */
 
 import type { TransactionSQL } from "bun";
+import { keptError } from "../processors/kept-errors.ts";
 import { parkedMax } from "../processors/parking.ts";
 import { delayAfter } from "../processors/retries.ts";
 import { pause } from "../runtime/deadline.ts";
@@ -277,9 +278,9 @@ export class SqlBuild {
     const [event] = step.events;
     // So many say that something else is wrong.
     if (event === undefined || this.#parked >= parkedMax) throw failure;
-    await this.#transaction(lease, step.position, (sql) =>
-      this.#options.registry.park(sql, lease, event, messageOf(failure.cause)),
-    );
+    const isPersonal = event.personal !== undefined;
+    const error = isPersonal ? keptError(failure.cause, isPersonal) : messageOf(failure.cause);
+    await this.#transaction(lease, step.position, (sql) => this.#options.registry.park(sql, lease, event, error));
     this.#parked += 1;
   }
 

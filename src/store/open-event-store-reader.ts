@@ -244,7 +244,7 @@ function assemble(
     const error = state.state === "stalled" ? state.error : watch.failure;
     return { state: error === undefined ? "open" : "stalled", ...(error && { error }), lastPosition: lastPosition() };
   };
-  const history = { reader, registry, snapshots: new SnapshotReader(kv, onError) };
+  const history = { reader, registry, erasures, snapshots: new SnapshotReader(kv, onError) };
   const store: ErasedReader = {
     ...reader.view<never>(async () => lastPosition()),
     ...historyOf(history, async () => lastPosition()),

@@ -262,7 +262,7 @@ async function assembleOn<Definitions extends EventDefinitions>({
   void forgetting?.resume().catch(core.warn);
   const { onFenced, onError } = settings;
   const onStopped = (): void => subscriptions.notify();
-  const history = { reader, registry, snapshots: new SnapshotReader(core.rows, core.warn) };
+  const history = { reader, registry, erasures, snapshots: new SnapshotReader(core.rows, core.warn) };
   const watch: FencingWatch = new FencingWatch({ status, lease, onFenced, onError, onStopped });
   lease?.opened();
   const parts: Parts = {

@@ -28,6 +28,13 @@ import { steppingKv } from "../support/stepping.ts";
 
 setDefaultTimeout(60_000);
 
+const liveNames: Projection<{ readonly name: string | null }> = defineProjection("live-names", {
+  version: 1,
+  mode: "live",
+  document: v.object({ name: v.nullable(v.string()) }),
+  on: { Registered: ({ data }, docs) => docs.set(data.id, { name: data.name }) },
+});
+
 interface PersonState {
   readonly name: string | null;
   readonly plan: string;
@@ -214,6 +221,38 @@ describe("Forgetting a subject", () => {
       expect(after).toEqual({ name: "Robin", renamed: 1 });
     });
   }
+
+  test("takes it out of documents as of a moment that were folded before", async () => {
+    const { store } = await peopleStorage().open();
+    await store.append("person-1", [registered("1")], { expectedVersion: 0 });
+    await store.append("person-2", [registered("2")], { expectedVersion: 0 });
+    const recorded = store.asOf(2).documents(liveNames);
+    const happened = store.asOf({ order: "occurred" }).documents(liveNames);
+    const before = [{ name: registered("1").data.name }, { name: registered("2").data.name }];
+    expect(await recorded.getMany(["1", "2"])).toEqual(before);
+    expect(await happened.getMany(["1", "2"])).toEqual(before);
+    await store.forget("person:1");
+    expect<unknown>(await recorded.getMany(["1", "2"])).toEqual([{ name: null }, before[1]]);
+    const [first] = await collect(happened.list());
+    expect(first).toEqual(["1", { name: null }]);
+    await store.close();
+  });
+
+  test("empties no live documents that are being read", async () => {
+    const { store, core } = await peopleStorage().open({ projections: [liveNames] });
+    await store.append("person-1", [registered("1")], { expectedVersion: 0 });
+    const documents = store.documents(liveNames);
+    // A read of what is folded already takes a few turns of the microtasks, and an erasure may come at any of them.
+    for (let turns = 0; turns < 30; turns += 1) {
+      const expected = await documents.get("1");
+      const reading = documents.get("1");
+      for (let turn = 0; turn < turns; turn += 1) await Promise.resolve();
+      core.erasures.note();
+      expect(await reading).toEqual(expected);
+      expect(expected).toEqual({ name: registered("1").data.name });
+    }
+    await store.close();
+  });
 
   test("names projections that do not run here", async () => {
     const storage = peopleStorage();

@@ -329,7 +329,7 @@ describe("Keys", () => {
     // No longer kept for its own sake, and still the same object for who holds it.
     expect(ring.current("aa")).toBeUndefined();
     expect(ring.find("01")).toBe(key);
-    for (const one of ring.of("aa")) one.destroy(7);
+    ring.destroy(["01"], 7);
     expect(bytes.every((byte) => byte === 0)).toBe(true);
     expect(key).toMatchObject({ bytes: undefined, forgottenAtMs: 7 });
     const last = Buffer.alloc(32, 3);
