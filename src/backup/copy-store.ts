@@ -132,8 +132,9 @@ async function onePass(
     });
     return view.hasMoved() ? undefined : copied;
   } catch (error) {
-    // Objects that were collected under a view that had to be replaced: the next one does not name them.
-    if (error instanceof StorageCorruptError && view.hasMoved()) return undefined;
+    // Objects that were collected under a view that had to be replaced: the next one does not name them. Or it is gone itself.
+    const isOfView = error instanceof StorageCorruptError || error instanceof StorageUnavailableError;
+    if (isOfView && view.hasMoved()) return undefined;
     throw error;
   }
 }
