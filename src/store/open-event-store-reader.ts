@@ -207,7 +207,7 @@ function assemble(
   const lastPosition = (): number => follower.end.lastPosition;
   // A replica that is stalled goes on by itself, so whoever waits for events goes on waiting.
   const status = (): KvStatus => ({ state: isClosed() ? "closed" : "open" });
-  const archive = new ArchiveReader(kv, () => objects.get());
+  const archive = new ArchiveReader(kv, () => objects.get(), true);
   const reader = new StoreReader({ kv, registry, heads: new StreamHeads(kv), recent, archive, end, assertReadable });
   const subscriptions = new Subscriptions({ reader, registry, recent, lastPosition, status });
   const bus = new EventBus({ subscriptions, registry, lastPosition, onError, hasStopped: isClosed });

@@ -206,7 +206,7 @@ async function assembleOn<Definitions extends EventDefinitions>({
   const durableEnd = (): typeof end => pipeline.end;
   const lastPosition = (): number => pipeline.end.lastPosition;
   const assertReadable = (): void => assertOpen(kv);
-  const archive = new ArchiveReader(kv, () => objects.get());
+  const archive = new ArchiveReader(kv, () => objects.get(), false);
   const rules = await RetentionRules.load(kv, header);
   const firstKept: RetentionRules["firstKept"] = (streamName, version) => rules.firstKept(streamName, version);
   const reader = new StoreReader({
