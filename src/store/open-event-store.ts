@@ -324,7 +324,11 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
     ...reader.view<never>(async () => pipeline.end.lastPosition),
     ...historyOf(parts.history, async () => pipeline.end.lastPosition),
     ...parts.lifecycle.face(parts.processing.face()),
-    ...provenLog({ kv, end: () => pipeline.end, assertReadable: () => assertOpen(kv) }),
+    ...provenLog({
+      ...{ kv, objects: () => parts.core.objects() },
+      end: () => pipeline.end,
+      assertReadable: () => assertOpen(kv),
+    }),
     append: async (streamName, events, options) => {
       const { expectedVersion, ...rest } = checkOptions(options, appendOptionNames, "options", {
         outcome: "not-applied",
