@@ -94,8 +94,7 @@ export class ArchiveCheck {
   /** How many objects were looked at. */
   async run(): Promise<number> {
     const { kv, breaks, isWhole } = this.#options;
-    const header = await kv.get(storeHeaderKey);
-    if (header !== undefined && !decodeStoreHeader(header).families.includes("archives")) return 0;
+    if (!(await mayHaveArchives(kv))) return 0;
     for await (const found of tolerantRows(kv, everyArchivePart, "lookup")) {
       if (found.kind === "row") await this.#row(found.row);
       else {
@@ -127,17 +126,17 @@ export class ArchiveCheck {
     const { streamName, from, to, digest, key } = run;
     const name = archiveObjectName(streamName, from, to);
     const object = await (await this.#options.objects()).get(name);
-    if (object === undefined) {
-      if (await this.#isStillWanted(streamName, to)) {
-        this.#tell(streamName, to, key, `An object of the archive is missing: ${name}`, run);
-      }
-      return;
-    }
-    if (Buffer.compare(new Bun.CryptoHasher("sha256").update(object.bytes).digest(), digest) !== 0) {
-      this.#tell(streamName, to, key, `An object of the archive is not the one that was stored: ${name}`, run);
-      return;
-    }
     try {
+      if (object === undefined) {
+        if (await this.#isStillWanted(streamName, to)) {
+          this.#tell(streamName, to, key, `An object of the archive is missing: ${name}`, run);
+        }
+        return;
+      }
+      if (Buffer.compare(new Bun.CryptoHasher("sha256").update(object.bytes).digest(), digest) !== 0) {
+        this.#tell(streamName, to, key, `An object of the archive is not the one that was stored: ${name}`, run);
+        return;
+      }
       await this.#compare(run, await decodeArchiveObject(name, streamName, object.bytes));
     } catch (error) {
       this.#tell(streamName, to, key, `An object of the archive cannot be used: ${messageOf(error)}`, run);
@@ -165,12 +164,14 @@ export class ArchiveCheck {
         digests = await this.#digestsOf(segment, events);
       }
       const digest = digests.get(event.position);
+      next += 1;
+      // Of what the log has lost there is nothing to compare with.
+      if (digest === undefined && this.#options.breaks.hasLost(event.position)) continue;
       if (digest === undefined || Buffer.compare(digest, eventDigest(event)) !== 0) {
         const place = { firstPosition: event.position, lastPosition: event.position };
         this.#tell(streamName, event.version, key, "An event of the archive is not the one of the log", place);
         return;
       }
-      next += 1;
     }
     if (next !== to + 1) this.#tell(streamName, next, key, `An object of the archive has no version ${next}`, run);
   }
@@ -189,8 +190,8 @@ export class ArchiveCheck {
   }
 
   async #addDropped(segment: number, digests: Map<number, Uint8Array>): Promise<void> {
-    const found = await loadDropped(this.#options.kv, [segment]);
-    for (const { position, digest } of entriesOf(found.get(segment))) digests.set(position, digest);
+    const found = await orNothing(() => loadDropped(this.#options.kv, [segment]));
+    for (const { position, digest } of entriesOf(found?.get(segment))) digests.set(position, digest);
   }
 
   async #addLogged(segment: number, digests: Map<number, Uint8Array>): Promise<void> {
@@ -200,7 +201,7 @@ export class ArchiveCheck {
     for await (const found of tolerantRows(this.#options.kv, globalPageSpan(first), "lookup", seek)) {
       // What cannot be read was told where the log was walked.
       if (found.kind === "unreadable") continue;
-      for (const event of decodeGlobalPage(found.row)) {
+      for (const event of (await orNothing(async () => decodeGlobalPage(found.row))) ?? []) {
         if (segmentOf(event.position) === segment) digests.set(event.position, eventDigest(event));
       }
       if (lastPositionOfGlobalPageKey(found.row.key) >= last) return;
@@ -214,10 +215,10 @@ export class ArchiveCheck {
       if (found.kind === "unreadable") continue;
       const { row } = found;
       const streamName = streamNameOfHeadKey(row.key);
-      const head = readable(streamName, row.value);
+      const head = await orNothing(async () => decodeStreamHead(streamName, row.value));
       if (head === undefined || (await this.#uncovered(head)) === undefined) continue;
       // Once more, by the head as it is now.
-      const now = await headOf(kv, streamName);
+      const now = await orNothing(() => headOf(kv, streamName));
       const version = now === undefined ? undefined : await this.#uncovered(now);
       if (version === undefined) continue;
       this.#tell(
@@ -236,7 +237,7 @@ export class ArchiveCheck {
     let next = archived.from;
     for await (const found of tolerantRows(this.#options.kv, archivePartSpan(head.streamName, next), "lookup")) {
       if (found.kind === "unreadable") return undefined;
-      const part = partOf(found.row);
+      const part = await orNothing(async () => decodeArchivePart(found.row));
       // One that is damaged was told of.
       if (part !== undefined && part.from > next) return next;
       next = lastVersionOfArchivePartKey(found.row.key) + 1;
@@ -258,19 +259,17 @@ export class ArchiveCheck {
   }
 }
 
-function partOf(row: KvRow): ArchivePart | undefined {
-  try {
-    return decodeArchivePart(row);
-  } catch (error) {
-    if (!(error instanceof StorageCorruptError)) throw error;
-    return undefined;
-  }
+/** Where the header cannot be read it is looked for them. */
+async function mayHaveArchives(kv: KvReader): Promise<boolean> {
+  const header = await orNothing(() => kv.get(storeHeaderKey));
+  const decoded = header && (await orNothing(async () => decodeStoreHeader(header)));
+  return decoded?.families.includes("archives") ?? true;
 }
 
-/** A head; nothing where it is damaged, which was told where the streams were walked. */
-function readable(streamName: string, value: Uint8Array): StreamHead | undefined {
+/** Nothing where it is damaged, which is told where the log and the streams are walked. */
+async function orNothing<T>(work: () => Promise<T>): Promise<T | undefined> {
   try {
-    return decodeStreamHead(streamName, value);
+    return await work();
   } catch (error) {
     if (!(error instanceof StorageCorruptError)) throw error;
     return undefined;

@@ -15,7 +15,7 @@ import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { temporaryFolder } from "../support/backends.ts";
 import { collect, errorOf } from "../support/collect.ts";
 import { range } from "../support/dropping.ts";
-import { altered, flipped, setRow } from "../support/tampering.ts";
+import { altered, families, flipped, rowsOf, setRow } from "../support/tampering.ts";
 
 setDefaultTimeout(60_000);
 
@@ -69,6 +69,13 @@ test.each([true, false])("A store's archive is compared with the log, dropped th
   expect(await only()).toMatchObject({ ...place, row: expect.any(String), version: 1 });
   setRow(storage, key, row);
   expect(await store.verify()).toMatchObject({ holds: true });
+  // Damage of the log is not that of the archive.
+  const pages = compacted ? families.dropped : families.log;
+  for (const { key: page, value } of await rowsOf(kv, pages)) {
+    setRow(storage, page, flipped(value, value.length - 1));
+    expect((await store.verify()).breaks.map(({ kind }) => kind)).not.toContain("archive");
+    setRow(storage, page, value);
+  }
   // What is to go may be gone.
   await store.truncateStream("cart-1", { beforeVersion: 35 });
   await objects.delete(name);
