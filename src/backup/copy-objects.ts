@@ -21,10 +21,13 @@ export interface CopyObjectsOptions {
 export interface CopiedObjects {
   readonly objects: number;
   readonly bytes: number;
+  /** By name the SHA-256 of each object of archives. */
+  readonly archives: ReadonlyMap<string, Uint8Array>;
 }
 
 export async function copyObjects(options: CopyObjectsOptions): Promise<CopiedObjects> {
   const { source, target, prefixes, onObject } = options;
+  const archives = new Map<string, Uint8Array>();
   let objects = 0;
   let bytes = 0;
   for (const prefix of prefixes) {
@@ -36,6 +39,7 @@ export async function copyObjects(options: CopyObjectsOptions): Promise<CopiedOb
       names.add(name);
       const there = await target.get(name);
       if (there === undefined || Buffer.compare(there.bytes, found.bytes) !== 0) await target.put(name, found.bytes);
+      if (prefix === archivesPrefix) archives.set(name, new Bun.CryptoHasher("sha256").update(found.bytes).digest());
       objects += 1;
       bytes += found.bytes.length;
       onObject(objects, bytes);
@@ -44,5 +48,5 @@ export async function copyObjects(options: CopyObjectsOptions): Promise<CopiedOb
     for await (const { name } of target.list(prefix)) if (!names.has(name)) surplus.push(name);
     for (const name of surplus) await target.delete(name);
   }
-  return { objects, bytes };
+  return { objects, bytes, archives };
 }

@@ -1,6 +1,6 @@
 /**
- * Where a copy reads from: all rows of a store as they were at one moment, whoever writes to it meanwhile. Beside a writer in
- * another process that is one scan of a replica's reader, which shows the rows as they were when it was opened; as long as
+ * Where a copy reads from: all rows of a store as they were at one moment, whoever writes to it meanwhile. On a writer that is a
+ * snapshot, as long as its engine is not exchanged; beside a writer in another process that is one scan of a replica's reader, which shows the rows as they were when it was opened; as long as
  * that reader was not replaced by another one.
  */
 
@@ -26,6 +26,9 @@ const viewTuning: Partial<SlateReaderTuning> = {
   rotateMs: 4 * 3_600_000,
 };
 
+/** How often a view is opened anew, where the one before was lost while it was opened. */
+const opensMax = 3;
+
 export interface CopyView extends AsyncDisposable {
   readonly header: StoreHeader;
   /** Where it is a backup itself. */
@@ -46,8 +49,15 @@ export function openStoreSource(kv: KeyValueStore, objects: ObjectAccess): CopyS
   return {
     objects,
     open: async () => {
-      const snapshot = await kv.snapshot();
-      return await view(snapshot, kv.url, { hasMoved: () => false, close: async () => snapshot.close() });
+      for (let attempt = 1; ; attempt += 1) {
+        const snapshot = await kv.snapshot();
+        const hasMoved = (): boolean => snapshot.isLost?.() ?? false;
+        try {
+          return await view(snapshot, kv.url, { hasMoved, close: async () => snapshot.close() });
+        } catch (error) {
+          if (!hasMoved() || attempt >= opensMax) throw error;
+        }
+      }
     },
   };
 }

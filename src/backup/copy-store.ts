@@ -1,17 +1,21 @@
 /**
- * One copy of a store, from its mark to its end: rows, then objects, then the proof that the chain leads to the same head, and
+ * One copy of a store, from its mark to its end: rows, then the objects that they name, then the proof that the chain leads to the same head, and
  * only then is it a backup or a store. Whatever breaks it off leaves a copy that says it is unfinished, and that the next
  * attempt goes on with.
  */
 
 import { StorageCorruptError, StorageUnavailableError } from "../errors.ts";
+import { archiveObjectName } from "../format/archive-object.ts";
 import type { BackupRecord, CopyPurpose } from "../format/backup-record.ts";
 import { readChainEnd } from "../format/chain.ts";
 import type { KeySpan } from "../format/key-families.ts";
+import { everyArchivePart, placeOfArchivePartKey } from "../format/lifecycle-keys.ts";
+import { decodeArchivePart } from "../format/lifecycle-records.ts";
 import { nameOfSettingsKey, settingsSpan } from "../format/processor-keys.ts";
 import { decodeRecord, recordRow } from "../format/processor-records.ts";
+import { isWantedOfArchive } from "../history/archive-check.ts";
 import { provenLog } from "../history/verify.ts";
-import type { KvRow } from "../kv/kv.ts";
+import type { KvReader, KvRow } from "../kv/kv.ts";
 import type { ObjectAccess } from "../kv/objects.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { systemIds } from "../runtime/ids.ts";
@@ -21,8 +25,10 @@ import { type CopiedStore, copyRows } from "./copy-rows.ts";
 import type { CopySource, CopyView } from "./copy-source.ts";
 import { type CopyTarget, finishTarget, markTarget } from "./copy-target.ts";
 
-/** How often all rows are read, where the view of the source was lost on the way. */
+/** How often all rows are read, where the view of the source was lost on the way, or objects that they name were. */
 const passesMax = 5;
+/** Rows of the archive that are compared with its objects at once. */
+const rowsAtOnce = 64;
 
 /** How far a copy is. */
 export interface CopyProgress {
@@ -87,14 +93,9 @@ export async function copyStore(options: CopyStoreOptions): Promise<CopyReport> 
   }
   try {
     const paused = new Set<string>();
-    let copied: CopiedStore | undefined;
-    for (let pass = 0; copied === undefined; pass += 1) {
-      if (pass >= passesMax) throw new StorageUnavailableError("The source could not be read in one piece");
-      await using view: CopyView = first ?? (await source.open());
-      first = undefined;
-      copied = await onePass(options, view, { ...target, resumes: target.resumes || pass > 0 }, paused);
-    }
-    const objects = await copyBeside(options);
+    const begun = first;
+    first = undefined;
+    const { copied, objects } = await copyAll(options, begun, target, paused);
     const head = await proof(options, target, copied);
     await finish(options, target, copied, record, head);
     const { rows, bytes, written } = copied;
@@ -108,6 +109,67 @@ export async function copyStore(options: CopyStoreOptions): Promise<CopyReport> 
   } finally {
     await first?.[Symbol.asyncDispose]();
     await target.kv.close();
+  }
+}
+
+interface Copied {
+  readonly copied: CopiedStore;
+  readonly objects: CopiedObjects;
+}
+
+/**
+ * Rows of one moment, then objects; and both again where an object that a row names was gone by then, because its stream was
+ * truncated or deleted meanwhile. One that newer rows name as well is lost: that throws `storage-corrupt`.
+ */
+async function copyAll(
+  options: CopyStoreOptions,
+  first: CopyView,
+  target: CopyTarget,
+  paused: Set<string>,
+): Promise<Copied> {
+  let lost: string | undefined;
+  for (let pass = 0; pass < passesMax; pass += 1) {
+    const copied = await copyOnce(options, pass === 0 ? first : await options.source.open(), target, pass, paused);
+    if (copied === undefined) continue;
+    const objects = await copyBeside(options);
+    const missing = await missingOfArchive(target.kv, objects.archives);
+    if (missing === undefined) return { copied, objects };
+    if (missing === lost) {
+      throw new StorageCorruptError(`An object of the source's archive is missing, or is another one: ${missing}`);
+    }
+    lost = missing;
+  }
+  throw new StorageUnavailableError("The source could not be read in one piece");
+}
+
+async function copyOnce(
+  options: CopyStoreOptions,
+  opened: CopyView,
+  target: CopyTarget,
+  pass: number,
+  paused: Set<string>,
+): Promise<CopiedStore | undefined> {
+  await using view = opened;
+  return await onePass(options, view, { ...target, resumes: target.resumes || pass > 0 }, paused);
+}
+
+/** The first object that a row of the copy names, and that is not among those which were copied as it says. */
+async function missingOfArchive(kv: KvReader, copied: ReadonlyMap<string, Uint8Array>): Promise<string | undefined> {
+  const cursor = await kv.scan(everyArchivePart, "replay");
+  try {
+    for (let rows = await cursor.next(rowsAtOnce); rows.length > 0; rows = await cursor.next(rowsAtOnce)) {
+      for (const row of rows) {
+        const { streamName, lastVersion } = placeOfArchivePartKey(row.key);
+        const { from, digest } = decodeArchivePart(row);
+        const name = archiveObjectName(streamName, from, lastVersion);
+        const found = copied.get(name);
+        if (found !== undefined && Buffer.compare(found, digest) === 0) continue;
+        if (await isWantedOfArchive(kv, streamName, lastVersion)) return name;
+      }
+    }
+    return undefined;
+  } finally {
+    cursor.close();
   }
 }
 
@@ -132,8 +194,9 @@ async function onePass(
     });
     return view.hasMoved() ? undefined : copied;
   } catch (error) {
-    // Objects that were collected under a view that had to be replaced: the next one does not name them.
-    if (error instanceof StorageCorruptError && view.hasMoved()) return undefined;
+    // Objects that were collected under a view that had to be replaced: the next one does not name them. Or it is gone itself.
+    const isOfView = error instanceof StorageCorruptError || error instanceof StorageUnavailableError;
+    if (isOfView && view.hasMoved()) return undefined;
     throw error;
   }
 }
@@ -177,13 +240,13 @@ async function copyBeside({
 
 /** Verifies the copy by itself and against the head that its source had; throws `storage-corrupt` where that fails. */
 async function proof(
-  { signal, onProgress }: CopyStoreOptions,
+  { targetObjects, signal, onProgress }: CopyStoreOptions,
   { kv }: CopyTarget,
   { end }: CopiedStore,
 ): Promise<ChainHead | undefined> {
   const chain = readChainEnd(end.extension);
   const head = chain === undefined ? undefined : chainHeadOf(chain);
-  const log = provenLog({ kv, end: () => end, assertReadable: () => {} });
+  const log = provenLog({ kv, objects: async () => targetObjects, end: () => end, assertReadable: () => {} });
   const report = await log.verify({
     ...(head === undefined ? {} : { against: head }),
     ...(signal === undefined ? {} : { signal }),

@@ -22,7 +22,7 @@ export const verifyCommand: Command = {
     ...storeOptions,
   ],
   notes: [
-    "It reads the whole log and all streams, recomputes what stands for each event, and compares: with the links that are stored, and with the copy of each event in its stream. Damage does not end it: it is named, and what lies behind it is looked at. It ends with code 1 where anything does not hold.",
+    "It reads the whole log and all streams, recomputes what stands for each event, and compares: with the links that are stored, and with the copy of each event in its stream or its archive. Damage does not end it: it is named, and what lies behind it is looked at. It ends with code 1 where anything does not hold.",
     "By itself it proves that nothing was damaged, lost or changed by accident or by whoever does not make the chain anew. Whoever can write to the storage can do that; a head that was kept elsewhere, given as --against, proves that the events up to it are the same, in the same order, none less, none more.",
     readingNote,
   ],
@@ -54,13 +54,15 @@ function chainText({ chainedFrom }: VerifyReport): string {
 }
 
 function readable(report: VerifyReport): string {
-  const { fromPosition, toPosition, events, dropped, links, streams, head, breaks, breakCount } = report;
+  const { fromPosition, toPosition, events, dropped, links, streams, archiveObjects, head, breaks, breakCount } =
+    report;
   const rows: readonly (readonly [string, string])[] = [
     ["positions", `${formatCount(fromPosition)} to ${formatCount(toPosition)}`],
     ["events", `${formatCount(events)}, and ${formatCount(dropped)} that were dropped`],
     ["chain", chainText(report)],
     ["links compared", formatCount(links)],
     ["streams compared", formatCount(streams)],
+    ["archive objects", formatCount(archiveObjects)],
     ["head", head?.text ?? "none"],
     ["verdict", report.holds ? "it holds" : `it does not hold: ${formatCounted(breakCount, "break")}`],
   ];
@@ -91,6 +93,7 @@ async function run(given: Arguments): Promise<ExitCode> {
     ...(toPosition === undefined ? {} : { toPosition }),
     ...(against === undefined ? {} : { against }),
     onProgress: ({ phase, events, eventsTotal }) => {
+      if (phase === "archives") return;
       const half = eventsTotal === 0 ? 0 : events / eventsTotal / 2;
       progress.show({ events, fraction: Math.min(1, phase === "log" ? half : 0.5 + half) });
     },

@@ -31,6 +31,12 @@ export function archiveObjectName(streamName: string, from: number, to: number):
   return `${archivePrefixOf(streamName)}${padded(from)}-${padded(to)}`;
 }
 
+/** The last version in the object of that name; nothing where it is none of the archive's. */
+export function lastVersionOfArchiveObject(name: string): number | undefined {
+  const [, digits] = /\/\d{16}-(\d{16})$/.exec(name) ?? [];
+  return digits === undefined ? undefined : Number(digits);
+}
+
 /** At least one event, of consecutive versions. Compresses on another thread. */
 export async function encodeArchiveObject(name: string, events: readonly StoredEvent[]): Promise<Buffer> {
   const writer = new ByteWriter(64 * 1024);

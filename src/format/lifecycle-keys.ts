@@ -51,6 +51,14 @@ export function archivePartSpan(streamName: string, fromVersion: number): KeySpa
   return { start: Buffer.concat([stream, orderedInteger(fromVersion)]), end: spanOf(stream).end };
 }
 
+/** The archive's objects of all streams, sorted as their heads are. */
+export const everyArchivePart: KeySpan = spanOf(tagged(upperTags.archives));
+
+export function placeOfArchivePartKey(key: Uint8Array): { readonly streamName: string; readonly lastVersion: number } {
+  const reader = new OrderedReader(key, 1);
+  return { streamName: reader.string(), lastVersion: reader.integer() };
+}
+
 export function lastVersionOfArchivePartKey(key: Uint8Array): number {
   return new OrderedReader(key, key.length - 8).integer();
 }

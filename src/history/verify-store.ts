@@ -4,6 +4,7 @@ import { InvalidArgumentError, StorageCorruptError, StoreNotFoundError } from ".
 import { logEndKey, storeHeaderKey } from "../format/key-families.ts";
 import { decodeLogEnd, decodeStoreHeader, type LogEnd } from "../format/records.ts";
 import { parseStoreUrl, type S3Options } from "../kv/object-store.ts";
+import { openObjects } from "../kv/objects.ts";
 import { openSlateReaderKv } from "../kv/slatedb-reader-kv.ts";
 import { checkOptions } from "../log/arguments.ts";
 import { assertNoCopy } from "../log/copies.ts";
@@ -31,11 +32,19 @@ export async function verifyStore(options: VerifyStoreOptions): Promise<VerifyRe
     const problem = 'must be "file:DIR" or "s3://bucket/prefix": only its own process can read "memory:"';
     throw new InvalidArgumentError("url", problem);
   }
-  await using kv = await openSlateReaderKv({ location, s3, clock: systemClock });
+  const newest = () => openSlateReaderKv({ location, s3, clock: systemClock });
+  await using kv = await newest();
+  await using beside = await openObjects(location, s3);
   const [header, end] = await kv.getMany([storeHeaderKey, logEndKey]);
   if (header === undefined) throw new StoreNotFoundError(location.url);
   await assertNoCopy(kv, decodeStoreHeader(header), location.url, "read");
   if (end === undefined) throw new StorageCorruptError("The store has a header and no end of the log");
   const logEnd: LogEnd = decodeLogEnd(end);
-  return await provenLog({ kv, end: () => logEnd, assertReadable: () => {} }).verify(verifying);
+  return await provenLog({
+    kv,
+    objects: async () => beside,
+    newest,
+    end: () => logEnd,
+    assertReadable: () => {},
+  }).verify(verifying);
 }

@@ -1,6 +1,6 @@
 /**
- * Verifies a store: the log and its chain first, then the streams, each in one pass and in bounded memory; and, where the two
- * do not agree, which events it is. It only reads, so it works on a writer and on a replica, beside appends.
+ * Verifies a store: the log and its chain first, then the streams, then the archives, each in one pass and in bounded memory;
+ * and, where log and streams do not agree, which events it is. It only reads, so it works on a writer and on a replica, beside appends.
  */
 
 import { InvalidArgumentError, printable } from "../errors.ts";
@@ -15,10 +15,12 @@ import {
 import { indexSegmentSize, segmentOf } from "../format/key-families.ts";
 import type { LogEnd } from "../format/records.ts";
 import type { KvReader } from "../kv/kv.ts";
+import type { ObjectAccess } from "../kv/objects.ts";
 import { checkInteger, checkOptions, checkSignal } from "../log/arguments.ts";
 import { type ChainHead, chainHeadOf, checkKeptHead } from "../vocabulary/chain-head.ts";
 import type { ProvenLog, VerifyProgress, VerifyReport } from "../vocabulary/verification.ts";
 import { Agreement } from "./agreement.ts";
+import { ArchiveCheck } from "./archive-check.ts";
 import { BreakList } from "./break-list.ts";
 import { EventSums } from "./event-sums.ts";
 import { LogCheck } from "./log-check.ts";
@@ -31,6 +33,10 @@ const segmentsExplained = 64;
 
 export interface VerifiedStore {
   readonly kv: KvReader;
+  /** Those beside the store, where its archives are. */
+  readonly objects: () => Promise<ObjectAccess>;
+  /** The newest rows there are, where those of `kv` may be older than the objects. */
+  readonly newest?: () => Promise<KvReader & AsyncDisposable>;
   /** The end of the log as it is durable now. */
   readonly end: () => LogEnd;
   /** Throws where the store is closed or has stopped. */
@@ -94,6 +100,7 @@ class Verification {
     const counts = await this.#checkLog(kept, sums);
     const few = segmentOf(Math.max(1, this.#to)) - segmentOf(this.#from) < segmentsLookedUp;
     const streams = few ? await this.#lookUp() : await this.#checkStreams(sums);
+    const archiveObjects = await this.#checkArchives();
     const { breaks, breakCount } = this.#breaks.finish();
     return {
       holds: breakCount === 0,
@@ -103,6 +110,7 @@ class Verification {
       head: headOf(this.#chain),
       ...counts,
       streams,
+      archiveObjects,
       breaks,
       breakCount,
     };
@@ -142,6 +150,17 @@ class Verification {
     });
     if (eventsTotal > 0) await check.run();
     return check.counts;
+  }
+
+  async #checkArchives(): Promise<number> {
+    const { kv, objects, newest, end } = this.#store;
+    if (this.#from > this.#to) return 0;
+    const check = new ArchiveCheck({
+      ...{ kv, objects, newest, breaks: this.#breaks, fromPosition: this.#from, toPosition: this.#to },
+      isWhole: this.#from === 1 && this.#to >= (this.#chain?.position ?? end().lastPosition),
+      onObject: (objectsRead) => this.#step({ phase: "archives", events: objectsRead, eventsTotal: objectsRead }),
+    });
+    return await check.run();
   }
 
   /** Tells how far it is, and ends where it is to end. */

@@ -63,6 +63,8 @@ export interface KvReader {
 
 /** The rows as they were at one moment. Close it: an open snapshot keeps old rows from being collected. */
 export interface KvSnapshot extends KvReader {
+  /** Whether it can be read no more though the store is in use: another one can be taken. Absent: that never happens. */
+  isLost?(): boolean;
   close(): void;
 }
 

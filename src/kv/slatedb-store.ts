@@ -6,6 +6,7 @@
 
 import { StorageUnavailableError, StoreClosedError, WriterFencedError } from "../errors.ts";
 import type { Clock } from "../runtime/clock.ts";
+import { ExchangedSnapshot } from "./exchanged-snapshot.ts";
 import type {
   KeyValueStore,
   KvCursor,
@@ -115,8 +116,12 @@ export class SlateStore implements KeyValueStore {
     return await MovingCursor.open<SlateWriter>((work) => this.#onWriter(work), range, purpose, false);
   }
 
+  /** Of the writer in service: once that is exchanged, it throws `storage-unavailable`. */
   async snapshot(): Promise<KvSnapshot> {
-    return await this.#onWriter((writer) => writer.snapshot());
+    return await this.#onWriter(async (writer) => {
+      const isLost = (): boolean => writer.status().state === "closed" && this.status().state === "open";
+      return new ExchangedSnapshot(await writer.snapshot(), isLost);
+    });
   }
 
   status(): KvStatus {
@@ -229,11 +234,12 @@ export class SlateStore implements KeyValueStore {
     await writer.flushMemtable();
     const written = writer.durableSeq;
     await writer.close();
+    const next = await this.#options.open(tuning);
+    // Not before: until the next one serves, this one is still counted by itself.
     this.#before = addStats(this.#before, writer.stats());
     const requests = writer.objectStoreStats();
     this.#requestsBefore =
       this.#requestsBefore === undefined ? requests : addObjectStoreStats(this.#requestsBefore, requests);
-    const next = await this.#options.open(tuning);
     this.#serving = next;
     if (next.writer.durableSeq === written) return;
     // Somebody else opened it in between and wrote: what is known here of its rows is no longer true.

@@ -1,11 +1,12 @@
 /**
  * The part of a pass that drops events: what rules of retention, truncation, archiving and deletion have marked. Streams with
  * events to drop are in a list by the time when that is due, so that a pass looks at nothing else. Whatever it does is done in
- * bounded batches, and the list forgets a stream only in the commit that ends the work on it.
+ * bounded batches, and the list forgets a stream only in the commit that ends the work on it. An object of the archive goes
+ * behind the commit that removes its row: so no row names an object that was removed.
  */
 
 import { StorageCorruptError } from "../errors.ts";
-import { archiveObjectName } from "../format/archive-object.ts";
+import { archivePrefixOf, lastVersionOfArchiveObject } from "../format/archive-object.ts";
 import type { DropReason } from "../format/dropped.ts";
 import { decodeHeadExtension, type HeadExtension } from "../format/head-extension.ts";
 import { snapshotSpan, streamHeadKey } from "../format/key-families.ts";
@@ -16,7 +17,6 @@ import {
   dueStreamSpan,
   lastVersionOfArchivePartKey,
 } from "../format/lifecycle-keys.ts";
-import { decodeArchivePart } from "../format/lifecycle-records.ts";
 import { decodeSnapshot } from "../format/snapshot.ts";
 import { decodeStreamHead, type StreamHead } from "../format/stream-head.ts";
 import type { KvOperation, KvRow } from "../kv/kv.ts";
@@ -41,6 +41,13 @@ const ageLookMsMax = 3_600_000;
 interface Due {
   readonly streamName: string;
   readonly keys: readonly Uint8Array[];
+}
+
+/** What of a stream is dropped, and the objects of its archive that go behind the commit which removes their rows. */
+interface DueDrop {
+  readonly drop: StreamDrop;
+  /** The objects that hold versions before this one only, if there may be any; then the entry in the list outlives them. */
+  readonly objectsBefore: number | undefined;
 }
 
 /** The head of a stream in the list, as it is when its turn comes. */
@@ -164,14 +171,22 @@ export class RetentionStep implements LifecycleStep {
     await this.#purge(pass, await this.#headsOf(due), nowMs);
     for (let left = due; left.length > 0; ) {
       const drops: StreamDrop[] = [];
+      const archived = new Map<StreamDrop, { readonly due: Due; readonly before: number }>();
       const found = await this.#headsOf(left);
       const unknown = left.filter(({ streamName }) => !found.some((one) => one.streamName === streamName));
       for (const one of found) {
-        const drop = await orPutOff(pass, one, nowMs, () => this.#dropOf(pass, one));
-        if (drop !== undefined) drops.push(drop);
+        const planned = await orPutOff(pass, one, nowMs, () => this.#dropOf(one));
+        if (planned === undefined) continue;
+        drops.push(planned.drop);
+        if (planned.objectsBefore !== undefined)
+          archived.set(planned.drop, { due: one, before: planned.objectsBefore });
       }
       await forget(pass, unknown);
       const { done, more, damaged } = await dropEvents(pass, drops);
+      for (const drop of done) {
+        const objects = archived.get(drop);
+        if (objects !== undefined) await this.#dropObjects(pass, objects.due, objects.before);
+      }
       for (const { drop, error } of damaged) {
         const due = left.find(({ streamName }) => streamName === drop.head.streamName);
         if (due !== undefined) await putOff(pass, due, nowMs, error);
@@ -216,7 +231,7 @@ export class RetentionStep implements LifecycleStep {
     if (heads.length > 0) await pass.commit({ heads });
   }
 
-  async #dropOf(pass: LifecyclePass, { streamName, keys, head, extension }: DueHead): Promise<StreamDrop> {
+  async #dropOf({ streamName, keys, head, extension }: DueHead): Promise<DueDrop> {
     const { tombstone, archive, droppedBefore: from = 1, reason = "truncated" } = extension;
     const purged = tombstone?.purged === true;
     const goneBefore = purged ? head.version + 1 : head.truncatedBefore;
@@ -225,24 +240,41 @@ export class RetentionStep implements LifecycleStep {
       if (purged) return "deleted";
       return version < head.truncatedBefore ? reason : "archived";
     };
-    const rowsWhenDone: KvOperation[] = keys.map((key) => ({ kind: "delete", key }));
-    if (archive !== undefined) rowsWhenDone.push(...(await this.#dropArchived(pass, streamName, goneBefore)));
+    const hasObjects = archive !== undefined && goneBefore > archive.from;
+    const rowsWhenDone: KvOperation[] = hasObjects ? [] : keys.map((key) => ({ kind: "delete", key }));
+    if (hasObjects) rowsWhenDone.push(...(await this.#archiveRows(streamName, goneBefore)));
     rowsWhenDone.push(...(await this.#unusableSnapshots(streamName, purged, goneBefore)));
-    return { head, extension, from, before, reasonOf, rowsWhenDone };
+    const drop = { head, extension, from, before, reasonOf, rowsWhenDone };
+    return { drop, objectsBefore: hasObjects ? goneBefore : undefined };
   }
 
-  /** Removes the archive's objects of events that are gone for good; answers their rows, which go behind them. */
-  async #dropArchived(pass: LifecyclePass, streamName: string, goneBefore: number): Promise<readonly KvOperation[]> {
+  /** The rows of the archive's objects whose events are gone for good. */
+  async #archiveRows(streamName: string, goneBefore: number): Promise<readonly KvOperation[]> {
     const operations: KvOperation[] = [];
-    for await (const { key, value } of rowsOf(this.#core, archivePartSpan(streamName, 1))) {
+    for await (const { key } of rowsOf(this.#core, archivePartSpan(streamName, 1))) {
       const to = lastVersionOfArchivePartKey(key);
       if (to >= goneBefore) break;
-      const { from } = decodeArchivePart({ key, value });
-      await (await this.#core.objects()).delete(archiveObjectName(streamName, from, to));
       operations.push({ kind: "delete", key: archivePartKey(streamName, to) });
-      await pass.breathe();
     }
     return operations;
+  }
+
+  /**
+   * Removes objects that no row names any more, then takes the stream out of the list. Found by their names, not by rows: a pass
+   * that was broken off in between has left objects without rows, and the entry by which the next one comes here again.
+   */
+  async #dropObjects(pass: LifecyclePass, due: Due, before: number): Promise<void> {
+    const objects = await this.#core.objects();
+    const gone: string[] = [];
+    for await (const { name } of objects.list(archivePrefixOf(due.streamName))) {
+      const last = lastVersionOfArchiveObject(name);
+      if (last !== undefined && last < before) gone.push(name);
+    }
+    for (const name of gone) {
+      await objects.delete(name);
+      await pass.breathe();
+    }
+    await forget(pass, [due]);
   }
 
   /** Snapshots that nobody can go on from: events behind them are gone. */
@@ -282,7 +314,7 @@ async function* rowsOf(core: StoreCore, span: { readonly start: Buffer; readonly
   }
 }
 
-/** Takes entries out of the list whose streams are not there. */
+/** Takes entries out of the list: the streams are not there, or nothing of them is left to be done. */
 async function forget(pass: LifecyclePass, due: readonly Due[]): Promise<void> {
   const rows = due.flatMap(({ keys }) => keys.map((key): KvOperation => ({ kind: "delete", key })));
   if (rows.length > 0) await pass.commit({ rows });

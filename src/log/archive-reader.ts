@@ -3,10 +3,10 @@
  * the row and unpacked. Dear beside a page: so the newest one read is kept.
  */
 
-import { StorageCorruptError } from "../errors.ts";
+import { StorageCorruptError, StorageUnavailableError } from "../errors.ts";
 import { archiveObjectName, decodeArchiveObject } from "../format/archive-object.ts";
 import type { StoredEvent } from "../format/envelope.ts";
-import { archivePartSpan, lastVersionOfArchivePartKey } from "../format/lifecycle-keys.ts";
+import { archivePartKey, archivePartSpan, lastVersionOfArchivePartKey } from "../format/lifecycle-keys.ts";
 import { type ArchivePart, decodeArchivePart } from "../format/lifecycle-records.ts";
 import type { KvReader } from "../kv/kv.ts";
 import type { ObjectAccess } from "../kv/objects.ts";
@@ -29,12 +29,17 @@ interface Unpacked {
 export class ArchiveReader {
   readonly #kv: KvReader;
   readonly #objects: () => Promise<ObjectAccess>;
+  readonly #lags: boolean;
   #newest: Unpacked | undefined;
 
-  /** `objects` are those beside the store; they are opened when an archive is first read. */
-  constructor(kv: KvReader, objects: () => Promise<ObjectAccess>) {
+  /**
+   * `objects` are those beside the store; they are opened when an archive is first read. `lags`: whether the rows may be older
+   * than the objects, as a replica's are.
+   */
+  constructor(kv: KvReader, objects: () => Promise<ObjectAccess>, lags: boolean) {
     this.#kv = kv;
     this.#objects = objects;
+    this.#lags = lags;
   }
 
   /** The objects of a stream that hold versions from `from` on, in order. */
@@ -53,7 +58,8 @@ export class ArchiveReader {
 
   /**
    * The events of versions `from` to `to`, in lists, as far as the archive has them without a hole: whoever gets fewer looks
-   * whether they are gone by right. Throws `storage-corrupt` for a damaged object, `storage-unavailable`.
+   * whether they are gone by right. Throws `storage-corrupt` for an object that is damaged, or missing though its row is there;
+   * `storage-unavailable`, also for one that is missing where the rows may be older than the objects.
    */
   async *forwards(streamName: string, from: number, to: number): AsyncGenerator<readonly StoredEvent[]> {
     let next = from;
@@ -86,11 +92,22 @@ export class ArchiveReader {
     return version;
   }
 
+  /** An object goes behind its row: so where the row is still there, either it is an old one, or the object is lost. */
+  async #assertGone(streamName: string, to: number, name: string): Promise<void> {
+    if ((await this.#kv.get(archivePartKey(streamName, to))) === undefined) return;
+    if (!this.#lags) throw new StorageCorruptError(`An object of the archive is missing: ${name}`);
+    const message = "An object of the archive is missing, and whether it was dropped is not known here yet";
+    throw new StorageUnavailableError(`${message}: ${name}`);
+  }
+
   async #unpack({ streamName, from, to, digest }: ArchivedRun): Promise<readonly StoredEvent[] | undefined> {
     const name = archiveObjectName(streamName, from, to);
     if (this.#newest?.name === name && Buffer.compare(this.#newest.digest, digest) === 0) return this.#newest.events;
     const object = await (await this.#objects()).get(name);
-    if (object === undefined) return undefined;
+    if (object === undefined) {
+      await this.#assertGone(streamName, to, name);
+      return undefined;
+    }
     const found = new Bun.CryptoHasher("sha256").update(object.bytes).digest();
     if (Buffer.compare(found, digest) !== 0) {
       throw new StorageCorruptError(`An object of the archive is not the one that was stored: ${name}`);

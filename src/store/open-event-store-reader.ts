@@ -141,7 +141,8 @@ export async function openTunedReader<const Definitions extends EventDefinitions
     follower = await LogFollower.open(kv, location.url);
     const objects = new LazyObjects(() => openObjects(location, s3));
     const keys = await keysOf(opening, follower.storeId, objects);
-    return assemble(kv, follower, opening, objects, keys) as unknown as EventStoreReader<Definitions>;
+    const newest = () => openSlateReaderKv({ location, s3, clock });
+    return assemble(kv, follower, opening, objects, keys, newest) as unknown as EventStoreReader<Definitions>;
   } catch (error) {
     await kv.close();
     throw error;
@@ -196,6 +197,7 @@ function assemble(
   opening: Opening,
   objects: LazyObjects,
   storeKeys: StoreKeys | undefined,
+  newest: () => Promise<KeyValueReader>,
 ): EventStoreReader {
   const { registry, clock, pollMs, onError } = opening;
   const { recent } = follower;
@@ -207,7 +209,7 @@ function assemble(
   const lastPosition = (): number => follower.end.lastPosition;
   // A replica that is stalled goes on by itself, so whoever waits for events goes on waiting.
   const status = (): KvStatus => ({ state: isClosed() ? "closed" : "open" });
-  const archive = new ArchiveReader(kv, () => objects.get());
+  const archive = new ArchiveReader(kv, () => objects.get(), true);
   const reader = new StoreReader({ kv, registry, heads: new StreamHeads(kv), recent, archive, end, assertReadable });
   const subscriptions = new Subscriptions({ reader, registry, recent, lastPosition, status });
   const bus = new EventBus({ subscriptions, registry, lastPosition, onError, hasStopped: isClosed });
@@ -248,7 +250,7 @@ function assemble(
   const store: ErasedReader = {
     ...reader.view<never>(async () => lastPosition()),
     ...historyOf(history, async () => lastPosition()),
-    ...provenLog({ kv, end, assertReadable }),
+    ...provenLog({ kv, objects: () => objects.get(), newest, end, assertReadable }),
     subscribe: (options) => {
       assertReadable();
       return subscriptions.subscribe(options);

@@ -206,7 +206,7 @@ async function assembleOn<Definitions extends EventDefinitions>({
   const durableEnd = (): typeof end => pipeline.end;
   const lastPosition = (): number => pipeline.end.lastPosition;
   const assertReadable = (): void => assertOpen(kv);
-  const archive = new ArchiveReader(kv, () => objects.get());
+  const archive = new ArchiveReader(kv, () => objects.get(), false);
   const rules = await RetentionRules.load(kv, header);
   const firstKept: RetentionRules["firstKept"] = (streamName, version) => rules.firstKept(streamName, version);
   const reader = new StoreReader({
@@ -252,8 +252,25 @@ async function assembleOn<Definitions extends EventDefinitions>({
     timeoutMs: settings.timeoutMs,
     onError: settings.onError,
   });
+  const inside = { kv, settings, reader, subscriptions, pipeline, core, bus, lease, storeKeys, closeHooks };
+  try {
+    return { store: face<Definitions>(await begin(inside)), core };
+  } catch (error) {
+    // What processors and others have taken besides the store is given back.
+    await runHooks(closeHooks, settings.timeoutMs, core.warn);
+    throw error;
+  }
+}
+
+type Inside = Omit<Parts, "deciders" | "processing" | "forgetting" | "lifecycle" | "history" | "watch">;
+
+/** Starts what works by itself on a log that can be read and written. */
+async function begin(inside: Inside): Promise<Parts> {
+  const { kv, settings, reader, subscriptions, pipeline, core, lease, storeKeys } = inside;
+  const { registry } = settings;
   const deciders = new Deciders(core, settings.deciders);
-  const processing = await startProcessing(core, settings, deciders, closeHooks);
+  const processing = new Processing(core, settings.processing, (...given) => deciders.execute(...given));
+  await processing.start();
   const forgetting = storeKeys && new Forgetting(core, storeKeys.keys, processing);
   // So that from the first sealed event on a version that does not know them keeps its hands off.
   if (registry.hasPersonalFields) await core.useFamilies(["erasures"]);
@@ -261,31 +278,22 @@ async function assembleOn<Definitions extends EventDefinitions>({
   lifecycle.start();
   void forgetting?.resume().catch(core.warn);
   const { onFenced, onError } = settings;
+  const status = (): KvStatus => statusOf(kv, pipeline);
   const onStopped = (): void => subscriptions.notify();
-  const history = { reader, registry, erasures, snapshots: new SnapshotReader(core.rows, core.warn) };
+  const history = { reader, registry, erasures: core.erasures, snapshots: new SnapshotReader(core.rows, core.warn) };
   const watch: FencingWatch = new FencingWatch({ status, lease, onFenced, onError, onStopped });
   lease?.opened();
-  const parts: Parts = {
-    ...{ kv, settings, reader, subscriptions, bus, pipeline, core, closeHooks },
-    ...{ deciders, processing, lifecycle, history, lease, watch, storeKeys, forgetting },
-  };
-  return { store: face<Definitions>(parts), core };
+  return { ...inside, deciders, processing, lifecycle, history, watch, forgetting };
 }
 
-/** Where that fails, what processors have taken besides the store is given back. */
-async function startProcessing(
-  core: StoreCore,
-  settings: Settings,
-  deciders: Deciders,
-  closeHooks: CoreParts["closeHooks"],
-): Promise<Processing> {
-  try {
-    const processing = new Processing(core, settings.processing, (...given) => deciders.execute(...given));
-    await processing.start();
-    return processing;
-  } catch (error) {
-    for (const hook of closeHooks.toReversed()) await Promise.try(hook).catch(core.warn);
-    throw error;
+/** The latest first. None keeps the others waiting for longer than `timeoutMs`. */
+async function runHooks(
+  hooks: CoreParts["closeHooks"],
+  timeoutMs: number,
+  warn: (error: unknown) => void,
+): Promise<void> {
+  for (const hook of hooks.toReversed()) {
+    await withDeadline(Promise.try(hook), timeoutMs, "A part of the store").catch(warn);
   }
 }
 
@@ -316,7 +324,11 @@ function face<Definitions extends EventDefinitions>(parts: Parts): EventStore<De
     ...reader.view<never>(async () => pipeline.end.lastPosition),
     ...historyOf(parts.history, async () => pipeline.end.lastPosition),
     ...parts.lifecycle.face(parts.processing.face()),
-    ...provenLog({ kv, end: () => pipeline.end, assertReadable: () => assertOpen(kv) }),
+    ...provenLog({
+      ...{ kv, objects: () => parts.core.objects() },
+      end: () => pipeline.end,
+      assertReadable: () => assertOpen(kv),
+    }),
     append: async (streamName, events, options) => {
       const { expectedVersion, ...rest } = checkOptions(options, appendOptionNames, "options", {
         outcome: "not-applied",
@@ -422,9 +434,7 @@ function requestsOf({ kv, lease }: Parts): ObjectStoreStats | undefined {
 async function close(parts: Parts): Promise<void> {
   const { kv, settings, subscriptions, pipeline, core, closeHooks, lease, watch } = parts;
   watch.end();
-  for (const hook of closeHooks.toReversed()) {
-    await withDeadline(Promise.try(hook), settings.timeoutMs, "A part of the store").catch(core.warn);
-  }
+  await runHooks(closeHooks, settings.timeoutMs, core.warn);
   subscriptions.end();
   try {
     await withDeadline(pipeline.close(), settings.timeoutMs, "The commits under way");

@@ -18,11 +18,11 @@ export interface VerifyOptions {
 
 /** How far verifying is. */
 export interface VerifyProgress {
-  /** It reads the log first, then the streams. */
-  readonly phase: "log" | "streams";
-  /** Events read in this phase. */
+  /** It reads the log first, then the streams, then what is archived. */
+  readonly phase: "log" | "streams" | "archives";
+  /** Events read in this phase; of archives objects. */
   readonly events: number;
-  /** How many there are, about. */
+  /** How many there are, about; of archives not more than were read. */
   readonly eventsTotal: number;
 }
 
@@ -30,9 +30,10 @@ export interface VerifyProgress {
  * What is wrong: `unreadable`: rows that are damaged, or stand in objects that are. `missing`: positions without an event that
  * nobody dropped. `altered`: an event that is not what it was. `chain`: events that do not lead to the link that is stored
  * behind them. `record`: a link, or what is kept of dropped events, is damaged or missing. `stream`: a stream does not hold
- * what the log says of it. `head`: the log does not lead to the head that was kept elsewhere.
+ * what the log says of it. `head`: the log does not lead to the head that was kept elsewhere. `archive`: an object of the
+ * archive is missing, is not the one that was stored, or does not hold the events of the log.
  */
-export type VerifyBreakKind = "unreadable" | "missing" | "altered" | "chain" | "record" | "stream" | "head";
+export type VerifyBreakKind = "unreadable" | "missing" | "altered" | "chain" | "record" | "stream" | "head" | "archive";
 
 /** One place where a store is not what it should be. */
 export interface VerifyBreak {
@@ -68,6 +69,8 @@ export interface VerifyReport {
   readonly links: number;
   /** Streams that were compared with the log. */
   readonly streams: number;
+  /** Objects of the archive that were compared with the log. */
+  readonly archiveObjects: number;
   /** In the order of their positions, at most 100; the first one is `breaks[0]`. */
   readonly breaks: readonly VerifyBreak[];
   /** How many there are in all. */
@@ -82,7 +85,7 @@ export interface ProvenLog {
    */
   chainHead(): ChainHead | undefined;
   /**
-   * Walks the log and the streams, recomputes the hash chain, and names what does not hold; damage is reported, not thrown, and
+   * Walks the log, the streams and the archive, recomputes the hash chain, and names what does not hold; damage is reported, not thrown, and
    * what lies behind it is looked at as well. It works beside appends, up to where the log ended when it began.
    *
    * Throws `invalid-argument`, `storage-unavailable`, `store-closed`, `writer-fenced`, or the signal's reason.

@@ -3,7 +3,10 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import * as v from "valibot";
 import { defineEvents, defineProjection, defineReactor, event, openEventStore } from "../../src/index.ts";
+import type { KeyValueStore } from "../../src/kv/kv.ts";
 import { openMemoryKv } from "../../src/kv/memory-kv.ts";
+import { openSlateKv } from "../../src/kv/slatedb-kv.ts";
+import { systemClock } from "../../src/runtime/clock.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { temporaryFolder } from "../support/backends.ts";
 import { collect, errorOf, until } from "../support/collect.ts";
@@ -99,4 +102,44 @@ test("A fork with processors of its own, and options that make no sense", async 
   expect(await aborted.catch((error: unknown) => (error as Error).message)).toBe("enough");
   await store.close();
   expect((await errorOf(store.fork("memory:"))).code).toBe("store-closed");
+});
+
+test("A fork during which the engine is exchanged to give space back is read again from the start", async () => {
+  await using folder = await temporaryFolder();
+  const location = { kind: "folder", url: `file:${folder.path}/store`, directory: `${folder.path}/store` } as const;
+  const slate = await openSlateKv({ location, s3: {}, clock: systemClock });
+  let snapshots = 0;
+  const kv: KeyValueStore = {
+    url: slate.url,
+    write: (operations) => slate.write(operations),
+    get: (key) => slate.get(key),
+    getMany: (keys) => slate.getMany(keys),
+    scan: (range_, purpose) => slate.scan(range_, purpose),
+    snapshot: async () => {
+      const snapshot = await slate.snapshot();
+      snapshots += 1;
+      if (snapshots > 1) return snapshot;
+      return {
+        get: (key) => snapshot.get(key),
+        getMany: (keys) => snapshot.getMany(keys),
+        scan: async (range_, purpose) => {
+          const cursor = await snapshot.scan(range_, purpose);
+          await slate.reclaim?.({ waitMaxMs: 1 });
+          return cursor;
+        },
+        isLost: () => snapshot.isLost?.() ?? false,
+        close: () => snapshot.close(),
+      };
+    },
+    status: () => slate.status(),
+    stats: () => slate.stats(),
+    close: () => slate.close(),
+    [Symbol.asyncDispose]: () => slate.close(),
+  };
+  await using store = await openEventStoreOn(kv, { events: [order] });
+  for (const n of range(1, 40)) await store.append(`order-${n}`, [{ type: "Placed", data: { total: n } }], born);
+  await using fork = await store.fork("memory:");
+  expect(snapshots).toBe(2);
+  expect(await collect(fork.readAll())).toEqual(await collect(store.readAll()));
+  expect(fork.chainHead()).toEqual(store.chainHead());
 });

@@ -173,3 +173,66 @@ test("Who was replaced while the engine was exchanged stops, if the other one ha
     expect(text(await again.get(bytes("a")))).toBe(writes ? "the other's" : "2");
   }
 });
+
+/** A store on a folder whose next writer waits for `mayOpen`. */
+async function heldStore(
+  folder: Folder,
+): Promise<{ readonly kv: SlateStore; readonly opening: Promise<void>; open(): void }> {
+  const options = { location: folder.location, s3: {}, clock: systemClock };
+  const [reached, mayOpen] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const kv = new SlateStore({
+    url: folder.location.url,
+    tuning: tuningFor(folder.location),
+    clock: systemClock,
+    first: await openSlateWriter(options, tuningFor(folder.location)),
+    open: async (tuning) => {
+      reached.resolve();
+      await mayOpen.promise;
+      return await openSlateWriter(options, tuning);
+    },
+    place: { list: async function* () {} },
+  });
+  return { kv, opening: reached.promise, open: () => mayOpen.resolve() };
+}
+
+test("Nothing is counted twice while the next writer opens", async () => {
+  await using folder = await temporaryFolder();
+  const { kv, opening, open } = await heldStore(folder);
+  await using _ = kv;
+  for (let row = 0; row < 3; row += 1) await kv.write([put(key(row), "1")]);
+  expect(kv.stats().writes).toBe(3);
+  const running = kv.reclaim(soon);
+  await opening;
+  expect(kv.stats().writes).toBe(3);
+  open();
+  await running;
+  expect(kv.stats().writes).toBeGreaterThanOrEqual(3);
+});
+
+test("A snapshot that the exchange has closed says so, and another one can be taken", async () => {
+  await using folder = await temporaryFolder();
+  const { kv, opening, open } = await heldStore(folder);
+  await using _ = kv;
+  await kv.write([put("a", "1"), put("b", "1")]);
+  const lost = await kv.snapshot();
+  const cursor = await lost.scan({ start: bytes("a") }, "replay");
+  expect((await cursor.next(1)).length).toBe(1);
+  expect(lost.isLost?.()).toBe(false);
+  const running = kv.reclaim(soon);
+  await opening;
+  for (const work of [cursor.next(1), lost.get(bytes("a")), lost.scan({ start: bytes("a") }, "lookup")]) {
+    const failure = await failureOf(work);
+    expect(failure.code).toBe("storage-unavailable");
+    expect(failure.message).toContain("can be tried again");
+  }
+  expect(lost.isLost?.()).toBe(true);
+  cursor.close();
+  lost.close();
+  open();
+  await running;
+  const snapshot = await kv.snapshot();
+  expect(text(await snapshot.get(bytes("b")))).toBe("1");
+  snapshot.close();
+  await kv.close();
+  expect((await failureOf(snapshot.get(bytes("b")))).code).toBe("store-closed");
+});

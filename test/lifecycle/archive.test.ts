@@ -3,12 +3,13 @@
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { archiveBytesMax, archiveObjectName, archivePrefix, archivePrefixOf } from "../../src/format/archive-object.ts";
 import { globalPageSpan, streamPageSpan } from "../../src/format/key-families.ts";
-import { archivePartSpan } from "../../src/format/lifecycle-keys.ts";
+import { archivePartSpan, dueStreamSpan } from "../../src/format/lifecycle-keys.ts";
 import {
   type EventStore,
   InvalidArgumentError,
   isLogGap,
   openEventStore,
+  openEventStoreReader,
   type RecordedEvent,
   StorageCorruptError,
   StorageUnavailableError,
@@ -18,7 +19,7 @@ import { openMemoryObjects } from "../../src/kv/memory-objects.ts";
 import { type ObjectAccess, openObjects } from "../../src/kv/objects.ts";
 import { openEventStoreOn, openWithCore } from "../../src/store/open-event-store.ts";
 import { testClock } from "../../src/testing/test-doubles.ts";
-import { kinds, openReader, openWriter, stopServer } from "../replica/places.ts";
+import { folderPlace, kinds, openReader, openWriter, stopServer } from "../replica/places.ts";
 import { collect, errorOf, until } from "../support/collect.ts";
 import { rowsIn } from "../support/dropping.ts";
 
@@ -164,6 +165,35 @@ describe("Archiving a stream", () => {
     await store.close();
   });
 
+  test("loses its objects behind their rows, also where a pass was broken off in between", async () => {
+    const inner = openMemoryObjects(testClock(new Date("2026-01-01")));
+    const failures: Error[] = [];
+    const rowsAtDelete: number[] = [];
+    const remove: ObjectAccess["delete"] = async (name) => {
+      const failure = failures.pop();
+      if (failure !== undefined) throw failure;
+      rowsAtDelete.push((await rowsIn(core.rows, archivePartSpan("cart-1", 1))).length);
+      await inner.delete(name);
+    };
+    const { store, core } = await openWithCore(openMemoryKv(createMemoryStorage()), {}, { ...inner, delete: remove });
+    await fill(store, "cart-1", 40);
+    for (const beforeVersion of [11, 21, 31]) await store.archiveStream("cart-1", { beforeVersion });
+    await store.compact();
+    await store.truncateStream("cart-1", { beforeVersion: 25 });
+    failures.push(new StorageUnavailableError("simulated", { outcome: "not-applied" }));
+    expect((await errorOf(store.compact())).message).toBe("simulated");
+    const names = async (): Promise<number> => (await collect(inner.list(archivePrefixOf("cart-1")))).length;
+    const due = async (): Promise<number> => (await rowsIn(core.rows, dueStreamSpan)).length;
+    expect([await names(), await due()]).toEqual([3, 1]);
+    expect((await read(store, "cart-1")).map(({ version }) => version)[0]).toBe(25);
+    expect((await store.verify()).breaks).toEqual([]);
+    await store.compact();
+    expect(rowsAtDelete).toEqual([1, 1]);
+    expect([await names(), await due()]).toEqual([1, 0]);
+    expect((await read(store, "cart-1")).length).toBe(16);
+    await store.close();
+  });
+
   test("that is damaged or gone is told of by name, and other streams are read on", async () => {
     const objects = openMemoryObjects(testClock(new Date("2026-01-01")));
     const { store } = await openWithCore(openMemoryKv(createMemoryStorage()), {}, objects);
@@ -179,7 +209,9 @@ describe("Archiving a stream", () => {
     expect(damaged).toBeInstanceOf(StorageCorruptError);
     expect(damaged.message).toContain(name);
     await objects.delete(name);
-    expect(await errorOf(read(store, "cart-1"))).toBeInstanceOf(StorageCorruptError);
+    const missing = await errorOf(read(store, "cart-1"));
+    expect(missing).toBeInstanceOf(StorageCorruptError);
+    expect(missing.message).toContain(name);
     expect((await read(store, "cart-2")).length).toBe(30);
     await store.close();
   });
@@ -199,6 +231,20 @@ describe("Archiving a stream", () => {
     expect(await errorOf(store.archiveStream("cart-1", { expectedVersion: 2 }))).toMatchObject({ code: "conflict" });
     expect(await store.lastPosition()).toBe(3);
   });
+});
+
+test("A replica that has not seen yet that archived events are gone says so, and then reads on", async () => {
+  await using place = await folderPlace();
+  await using store = await openWriter(place);
+  await fill(store, "cart-1", 40);
+  await store.archiveStream("cart-1", { beforeVersion: 20 });
+  await store.compact();
+  await using behind = await openEventStoreReader({ url: place.url, s3: place.s3, pollIntervalMs: 60_000 });
+  await store.truncateStream("cart-1", { beforeVersion: 30 });
+  await store.compact();
+  expect(await errorOf(read(behind, "cart-1"))).toMatchObject({ code: "storage-unavailable" });
+  await using newer = await openEventStoreReader({ url: place.url, s3: place.s3 });
+  expect((await collect(newer.readStream("cart-1"))).map(({ version }) => version)[0]).toBe(30);
 });
 
 for (const kind of kinds) {

@@ -2,11 +2,13 @@
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { globalPageKey, logEndKey, storeHeaderKey } from "../../src/format/key-families.ts";
-import { encodeStoreHeader, formatVersion } from "../../src/format/records.ts";
-import { StorageCorruptError } from "../../src/index.ts";
+import { decodeStoreHeader, encodeStoreHeader, formatVersion } from "../../src/format/records.ts";
+import { defineReactor, StorageCorruptError, StorageUnavailableError } from "../../src/index.ts";
+import type { KeyValueStore } from "../../src/kv/kv.ts";
 import { createMemoryStorage, type MemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { collect, errorOf } from "../support/collect.ts";
+import { encryption, people } from "../support/people.ts";
 
 setDefaultTimeout(60_000);
 
@@ -73,4 +75,44 @@ test("A damaged or missing page is told by the read that meets it, and other rea
   expect((await errorOf(collect(store.readAll()))).code).toBe("storage-corrupt");
   expect((await collect(store.readAll({ fromPosition: 11 }))).length).toBe(20);
   expect((await collect(store.readStream("a-0"))).length).toBe(10);
+});
+
+test("Whatever has begun to work is stopped where opening fails behind it", async () => {
+  const inner = openMemoryKv(await filled());
+  const began = Promise.withResolvers<AbortSignal>();
+  const reactor = defineReactor("mailer", {
+    mode: "async",
+    filter: { types: ["T"] },
+    on: {
+      T: async (_, { signal }) => {
+        const aborted = Promise.withResolvers<void>();
+        signal.addEventListener("abort", () => aborted.resolve(), { once: true });
+        began.resolve(signal);
+        await aborted.promise;
+      },
+    },
+  });
+  const kv: KeyValueStore = {
+    url: inner.url,
+    write: async (operations) => {
+      const header = operations.find(({ key }) => storeHeaderKey.equals(key));
+      if (header?.kind === "put" && decodeStoreHeader(header.value).families.includes("erasures")) {
+        await began.promise;
+        throw new StorageUnavailableError("simulated", { outcome: "not-applied" });
+      }
+      await inner.write(operations);
+    },
+    get: (key) => inner.get(key),
+    getMany: (keys) => inner.getMany(keys),
+    scan: (range, purpose) => inner.scan(range, purpose),
+    snapshot: () => inner.snapshot(),
+    status: () => inner.status(),
+    stats: () => inner.stats(),
+    close: () => inner.close(),
+    [Symbol.asyncDispose]: () => inner.close(),
+  };
+  const opening = openEventStoreOn(kv, { events: [people], encryption, reactors: [reactor] });
+  expect(await errorOf(opening)).toMatchObject({ code: "storage-unavailable", message: "simulated" });
+  expect((await began.promise).aborted).toBe(true);
+  expect(kv.status().state).toBe("closed");
 });
