@@ -25,6 +25,7 @@ export class ForgottenElsewhere {
     this.#keys = keys;
     this.#erasures = erasures;
     this.#seenTo = recent.lastPosition;
+    keys.whenFoundDestroyed(() => erasures.note());
   }
 
   /** The log ends at `position` now. */

@@ -84,6 +84,7 @@ export class SubjectKeys implements SubjectCipher {
   #doubts = 0;
   #doubtedAtMs = Number.NEGATIVE_INFINITY;
   #closed = false;
+  #onFoundDestroyed: () => void = () => {};
 
   constructor(options: SubjectKeysOptions) {
     this.#options = options;
@@ -227,6 +228,11 @@ export class SubjectKeys implements SubjectCipher {
     return { storeId: this.#options.storeId, streamName: "", eventId: subject };
   }
 
+  /** Calls `drop` when a key that was in use turns out to have been destroyed by another process. It must not throw. */
+  whenFoundDestroyed(drop: () => void): void {
+    this.#onFoundDestroyed = drop;
+  }
+
   /** Another process has destroyed these keys. */
   expire(keyIds: readonly string[], atMs: number): void {
     this.#ring.destroy(keyIds, atMs);
@@ -290,7 +296,10 @@ export class SubjectKeys implements SubjectCipher {
     const forgotten = shard.forgotten.get(id);
     const known = this.#ring.find(id);
     if (forgotten !== undefined) {
-      known?.destroy(forgotten.forgottenAtMs);
+      if (known?.bytes !== undefined) {
+        known.destroy(forgotten.forgottenAtMs);
+        this.#onFoundDestroyed();
+      }
       return known ?? this.#ring.add(new SubjectKey(forgotten, forgotten, atMs));
     }
     // The object was read before it was destroyed.

@@ -317,6 +317,10 @@ describe("A box", () => {
     const writer = await keys(objects, clock);
     const { hash, stored } = await sealed(writer, "kim", "event-1");
     const reader = await keys(objects, clock, 1_000);
+    let told = 0;
+    reader.whenFoundDestroyed(() => {
+      told += 1;
+    });
     const read = async (): Promise<string> => {
       await reader.fetch([stored]);
       return open(reader, stored).kind;
@@ -328,6 +332,9 @@ describe("A box", () => {
     nowMs += 1_100;
     expect(await read()).toBe("forgotten");
     expect(open(reader, stored)).toEqual({ kind: "forgotten", atMs: 5 });
+    expect(await read()).toBe("forgotten");
+    // What was decoded with it is to be dropped, once.
+    expect(told).toBe(1);
   });
 });
 
