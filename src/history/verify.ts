@@ -74,7 +74,12 @@ class Verification {
     this.#store = store;
     this.#chain = readChainEnd(extension);
     const fromPosition = checkInteger(given.fromPosition, "fromPosition", 1) ?? 1;
-    const toPosition = Math.min(lastPosition, checkInteger(given.toPosition, "toPosition", 0) ?? lastPosition);
+    const lastWanted = checkInteger(given.toPosition, "toPosition", 0) ?? lastPosition;
+    if (fromPosition > 1 && fromPosition > Math.min(lastWanted, lastPosition)) {
+      const end = lastWanted < lastPosition ? `toPosition, ${lastWanted}` : `the end of the log, ${lastPosition}`;
+      throw new InvalidArgumentError("fromPosition", `is behind ${end}: ${fromPosition}`);
+    }
+    const toPosition = Math.min(lastPosition, lastWanted);
     // From behind one stored link to the next one: what is between can be judged only by both.
     this.#from = Math.floor((fromPosition - 1) / linkEveryPositions) * linkEveryPositions + 1;
     this.#to = Math.min(lastPosition, Math.ceil(toPosition / linkEveryPositions) * linkEveryPositions);
