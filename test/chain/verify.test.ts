@@ -129,6 +129,9 @@ describe("A store as it was written", () => {
     await fill(store, 3_000);
     const against = store.chainHead()?.text ?? "";
     expect((await errorOf(store.verify({ toPosition: 1_000, against }))).code).toBe("invalid-argument");
+    // A range with nothing in it would hold whatever there is.
+    for (const empty of [{ fromPosition: 3_001 }, { fromPosition: 30, toPosition: 2 }])
+      expect((await errorOf(store.verify(empty))).code).toBe("invalid-argument");
   });
 });
 
