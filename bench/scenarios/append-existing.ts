@@ -1,10 +1,10 @@
 /** The loop of a command handler: read a stream of 20 events, append one at the version that was read. */
 
-import { closedLoop, type LoopSettings } from "../harness/closed-loop.ts";
-import { sampleEvent } from "../harness/sample-events.ts";
-import { check, checkEqual, type Row, type Scenario, type ScenarioContext } from "../harness/scenario.ts";
-import { openStrataTarget } from "../harness/strata-target.ts";
-import type { Target } from "../harness/target.ts";
+import { fileURLToPath } from "node:url";
+import type { LoopSettings } from "../harness/closed-loop.ts";
+import { runJob } from "../harness/job-process.ts";
+import type { Row, Scenario, ScenarioContext } from "../harness/scenario.ts";
+import type { AppendExistingJob, AppendExistingOutcome } from "./append-existing-process.ts";
 
 export interface AppendExistingSettings extends LoopSettings {
   readonly workers: readonly number[];
@@ -12,60 +12,24 @@ export interface AppendExistingSettings extends LoopSettings {
   readonly streams: number;
 }
 
-const streamEvents = 20;
+const processFile = fileURLToPath(new URL("./append-existing-process.ts", import.meta.url));
 
-function streamName(number: number): string {
-  return `order-${number}`;
-}
-
-/** Streams of 20 events, written one event at a time, as they come to be in life. */
-async function prepareStreams(target: Target, streams: number): Promise<void> {
-  for (let version = 0; version < streamEvents; version += 1) {
-    const appends = Array.from({ length: streams }, (_, number) => {
-      const event = sampleEvent(number);
-      return version === 0
-        ? target.appendNew(streamName(number), event)
-        : target.appendAt(streamName(number), event, version);
-    });
-    await Promise.all(appends);
-  }
-}
-
-async function measure(
-  target: Target,
-  workers: number,
-  { settings, memory }: ScenarioContext<AppendExistingSettings>,
-): Promise<Row> {
-  check(settings.streams % workers === 0, "the streams cannot be shared out among the workers");
-  let eventsRead = 0;
-  await memory.settle();
-  const report = await closedLoop(workers, settings, async (worker, sequence) => {
-    // No two workers share a stream, so that no append conflicts.
-    const name = streamName((worker + sequence * workers) % settings.streams);
-    const version = await target.readStream(name);
-    eventsRead += version;
-    await target.appendAt(name, sampleEvent(sequence), version);
-  });
-  const rssMaxMb = memory.maxSinceSettledMb();
-  check(eventsRead >= report.total * streamEvents, "a stream was read without all of its events");
-  checkEqual(await target.readAll(), settings.streams * streamEvents + report.total, "events read at the end");
-  return {
-    parameters: { workers },
-    n: report.count,
-    perSecond: report.perSecond,
-    latencyMs: report.latencyMs,
-    rssMaxMb,
-    extra: { "events a read": eventsRead / report.total },
-  };
-}
-
-async function run(context: ScenarioContext<AppendExistingSettings>): Promise<readonly Row[]> {
+async function run({ settings, freshUrl, progress }: ScenarioContext<AppendExistingSettings>): Promise<readonly Row[]> {
   const rows: Row[] = [];
-  for (const workers of context.settings.workers) {
-    context.progress(`${workers} workers`);
-    await using target = await openStrataTarget(context.freshUrl(String(workers)));
-    await prepareStreams(target, context.settings.streams);
-    rows.push(await measure(target, workers, context));
+  const { workers: levels, streams, ...loop } = settings;
+  for (const workers of levels) {
+    progress(`${workers} workers`);
+    const job: AppendExistingJob = { url: freshUrl(String(workers)), workers, streams, loop };
+    const { report, eventsRead, rssMaxMb } = await runJob<AppendExistingOutcome>(processFile, job);
+    const { count: n, perSecond, latencyMs, total } = report;
+    rows.push({
+      parameters: { workers },
+      n,
+      perSecond,
+      latencyMs,
+      rssMaxMb,
+      extra: { "events a read": eventsRead / total },
+    });
   }
   return rows;
 }

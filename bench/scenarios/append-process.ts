@@ -1,6 +1,7 @@
 /** A process of `append`: so many appenders on a store of their own; one line of standard output says what came of it. */
 
 import { closedLoop, type LoopReport, type LoopSettings } from "../harness/closed-loop.ts";
+import { answerJob } from "../harness/job-process.ts";
 import { MemorySampler } from "../harness/memory-sampler.ts";
 import { sampleEvent } from "../harness/sample-events.ts";
 import { checkEqual } from "../harness/scenario.ts";
@@ -32,7 +33,4 @@ async function work({ url, appenders, settings }: AppendJob): Promise<AppendOutc
   return { ...report, rssMaxMb: maxMb };
 }
 
-if (import.meta.main) {
-  process.stdout.write(`${JSON.stringify(await work(JSON.parse(process.argv[2] ?? "null") as AppendJob))}\n`);
-  process.exit(0);
-}
+if (import.meta.main) await answerJob(work);

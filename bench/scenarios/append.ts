@@ -1,10 +1,10 @@
 /** Appends of one event to a new stream, by ever more appenders at once; beside it the floor that a bare write makes. */
 
 import { fileURLToPath } from "node:url";
-import { spawnBun } from "../harness/child-process.ts";
 import { closedLoop, type LoopSettings } from "../harness/closed-loop.ts";
 import { openFloor } from "../harness/floor.ts";
-import { check, type Row, type Scenario, type ScenarioContext } from "../harness/scenario.ts";
+import { runJob } from "../harness/job-process.ts";
+import type { Row, Scenario, ScenarioContext } from "../harness/scenario.ts";
 import type { AppendJob, AppendOutcome } from "./append-process.ts";
 
 export interface AppendSettings extends LoopSettings {
@@ -14,14 +14,6 @@ export interface AppendSettings extends LoopSettings {
 const appenders = [1, 16, 64, 256, 1_024];
 
 const processFile = fileURLToPath(new URL("./append-process.ts", import.meta.url));
-
-/** In a process of its own, as a service would be: what one number of appenders leaves in memory is not the next one's. */
-async function measureAppends(job: AppendJob): Promise<AppendOutcome> {
-  const child = spawnBun(processFile, [JSON.stringify(job)]);
-  const output = await new Response(child.stdout).text();
-  check((await child.exited) === 0, `the process of ${job.appenders} appenders failed`);
-  return JSON.parse(output) as AppendOutcome;
-}
 
 async function floorRows(context: ScenarioContext<AppendSettings>): Promise<readonly Row[]> {
   const rows: Row[] = [];
@@ -39,7 +31,8 @@ async function run(context: ScenarioContext<AppendSettings>): Promise<readonly R
   for (const appenders of levels) {
     context.progress(`${appenders} appenders`);
     const url = context.freshUrl(String(appenders));
-    const { count, perSecond, latencyMs, rssMaxMb } = await measureAppends({ url, appenders, settings });
+    const job: AppendJob = { url, appenders, settings };
+    const { count, perSecond, latencyMs, rssMaxMb } = await runJob<AppendOutcome>(processFile, job);
     rows.push({ parameters: { appenders }, n: count, perSecond, latencyMs, rssMaxMb });
   }
   return rows;

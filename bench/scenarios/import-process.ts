@@ -1,6 +1,7 @@
 /** A process of `import`: one import into a store of its own; one line of standard output says what came of it. */
 
 import { openEventSource } from "../harness/event-source.ts";
+import { answerJob } from "../harness/job-process.ts";
 import { MemorySampler } from "../harness/memory-sampler.ts";
 import { checkEqual } from "../harness/scenario.ts";
 import { openStrataTarget } from "../harness/strata-target.ts";
@@ -35,7 +36,4 @@ async function work({ url, data, events }: ImportJob): Promise<ImportOutcome> {
   return { perSecond, commitsMs, rssMaxMb: maxMb };
 }
 
-if (import.meta.main) {
-  process.stdout.write(`${JSON.stringify(await work(JSON.parse(process.argv[2] ?? "null") as ImportJob))}\n`);
-  process.exit(0);
-}
+if (import.meta.main) await answerJob(work);

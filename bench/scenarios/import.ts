@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { openEventStore } from "../../src/index.ts";
 import { spawnBun } from "../harness/child-process.ts";
 import type { EventSource } from "../harness/event-source.ts";
+import { runJob } from "../harness/job-process.ts";
 import { urlKindOf } from "../harness/locations.ts";
 import { check, checkEqual, type Row, type Scenario, type ScenarioContext } from "../harness/scenario.ts";
 import { DurationRecorder, median } from "../harness/statistics.ts";
@@ -72,10 +73,7 @@ async function byProgram(context: Context, events: number): Promise<Row> {
   const commits = new DurationRecorder();
   const runs = await repeated(context, "program", async (url) => {
     const job: ImportJob = { url, data: context.source.data, events };
-    const child = spawnBun(processFile, [JSON.stringify(job)]);
-    const output = await new Response(child.stdout).text();
-    check((await child.exited) === 0, "the process of the import failed");
-    const { perSecond, rssMaxMb, commitsMs } = JSON.parse(output) as ImportOutcome;
+    const { perSecond, rssMaxMb, commitsMs } = await runJob<ImportOutcome>(processFile, job);
     for (const tookMs of commitsMs) commits.record(tookMs);
     return { perSecond, rssMaxMb };
   });

@@ -5,7 +5,21 @@
 
 import { type EventStore, openEventStore } from "../../src/index.ts";
 import { seededRandom } from "../harness/random.ts";
-import { busyStreams, dataOf, isAsModelled, ledger, ledgers, streamNameOf, tally } from "./long-life-model.ts";
+import {
+  busyStreams,
+  dataOf,
+  isAsModelled,
+  isNote,
+  keptOf,
+  type LifeEvents,
+  LogCheck,
+  ledger,
+  ledgers,
+  notes,
+  streamNameOf,
+  streamOf,
+  tally,
+} from "./long-life-model.ts";
 
 /** What the process is told. */
 export interface LongLifeTask {
@@ -38,10 +52,10 @@ function pickStream(worker: number): number {
   return own <= 0 ? worker % task.streams : worker + task.workers * random.below(own);
 }
 
-type Ledger = EventStore<typeof ledger>;
+type Life = EventStore<LifeEvents>;
 
 /** Each worker has streams of its own, so that it knows where they stand. */
-async function append(store: Ledger, worker: number): Promise<void> {
+async function append(store: Life, worker: number): Promise<void> {
   for (let done = 1; (await store.lastPosition()) < task.lastPosition; done += 1) {
     const stream = pickStream(worker);
     const before = versions.get(stream) ?? 0;
@@ -55,17 +69,21 @@ async function append(store: Ledger, worker: number): Promise<void> {
   }
 }
 
-async function read(store: Ledger): Promise<void> {
+async function read(store: Life): Promise<void> {
   for (;;) {
     // What is answered from memory would leave nobody else a turn.
     await new Promise((resolve) => setImmediate(resolve));
     const stream = random.below(task.streams);
     let version = 0;
+    let found = 0;
     for await (const event of store.readStream(streamNameOf(stream))) {
-      version += 1;
+      version = found === 0 ? event.version : version + 1;
+      found += 1;
       if (event.version !== version || !isAsModelled(event)) fail(`stream ${stream} is wrong at ${event.version}`);
     }
+    if (found !== keptOf(stream, version)) fail(`stream ${stream} has ${found} events of ${version}`);
     const busy = random.below(Math.min(busyStreams, task.streams));
+    if (isNote(busy)) continue;
     const { state, version: reached } = await store.load(ledgers, String(busy));
     if (state.count !== reached || state.sum !== (reached * (reached + 1)) / 2) fail(`state of ${busy} at ${reached}`);
     const fromPosition = 1 + random.below(Math.max(1, await store.lastPosition()));
@@ -75,15 +93,12 @@ async function read(store: Ledger): Promise<void> {
   }
 }
 
-async function follow(store: Ledger): Promise<void> {
-  let position = await store.lastPosition();
-  for await (const event of store.subscribe({ from: { after: position } })) {
-    position += 1;
-    if (event.position !== position || !isAsModelled(event)) fail(`a subscriber saw ${event.position} at ${position}`);
-  }
+async function follow(store: Life): Promise<void> {
+  const check = new LogCheck(await store.lastPosition());
+  for await (const item of store.subscribe({ from: { after: check.position }, gaps: "report" })) check.take(item);
 }
 
-function watch(store: Ledger): void {
+function watch(store: Life): void {
   let merged = 0;
   setInterval(() => {
     const compactor = store.processors().find(({ kind }) => kind === "compactor");
@@ -97,11 +112,11 @@ function watch(store: Ledger): void {
 }
 
 const store = await openEventStore({
-  ...{ url: task.url, events: [ledger], deciders: [ledgers], projections: [tally] },
+  ...{ url: task.url, events: [ledger, notes], deciders: [ledgers], projections: [tally] },
   compaction: { everyEvents: task.everyEvents, share: 0.4 },
 });
 for await (const { streamName, version } of store.listStreams())
-  versions.set(Number(streamName.slice("ledger-".length)), version);
+  if (!streamName.startsWith("$")) versions.set(streamOf(streamName), version);
 say({ acknowledged: await store.lastPosition() });
 watch(store);
 const others = [read(store), read(store), follow(store)];

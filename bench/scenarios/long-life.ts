@@ -4,10 +4,23 @@
  */
 
 import { join } from "node:path";
-import { openEventStore, openEventStoreReader } from "../../src/index.ts";
+import { type CompactionReport, openEventStore, openEventStoreReader } from "../../src/index.ts";
 import { spawnBun } from "../harness/child-process.ts";
 import { check, checkEqual, type Row, type Scenario, type ScenarioContext } from "../harness/scenario.ts";
-import { busyStreams, isAsModelled, ledger, ledgers, streamNameOf, tally } from "./long-life-model.ts";
+import {
+  busyStreams,
+  isAsModelled,
+  isNote,
+  keptNotes,
+  keptOf,
+  LogCheck,
+  ledger,
+  ledgers,
+  notes,
+  streamNameOf,
+  streamOf,
+  tally,
+} from "./long-life-model.ts";
 import type { LongLifeTask } from "./long-life-process.ts";
 
 export interface LongLifeSettings {
@@ -57,73 +70,100 @@ async function live(task: LongLifeTask, killFrom: number): Promise<Life> {
 }
 
 /** Follows the log by a replica from its first event on, through all lives of the writer. */
-function startFollower(
-  url: string,
-  signal: AbortSignal,
-): { readonly position: () => number; readonly end: Promise<void> } {
-  let position = 0;
+function startFollower(url: string, signal: AbortSignal): { readonly seen: LogCheck; readonly end: Promise<void> } {
+  const seen = new LogCheck(0);
   const follow = async (): Promise<void> => {
-    await using reader = await openEventStoreReader({ url, events: [ledger], pollIntervalMs: 200 });
-    for await (const event of reader.subscribe({ from: "start", signal })) {
-      checkEqual(event.position, position + 1, "the position that the replica's subscriber saw");
-      check(isAsModelled(event), `the event that it saw at ${event.position} is not as modelled`);
-      position = event.position;
-    }
+    await using reader = await openEventStoreReader({ url, events: [ledger, notes], pollIntervalMs: 200 });
+    for await (const item of reader.subscribe({ from: "start", signal, gaps: "report" })) seen.take(item);
   };
-  return { position: () => position, end: follow() };
+  return { seen, end: follow() };
+}
+
+type LifeStore = Awaited<ReturnType<typeof openLife>>;
+
+async function openLife(url: string) {
+  const processing = { deciders: [ledgers], projections: [tally] };
+  return await openEventStore({ url, events: [ledger, notes], ...processing, compaction: false });
+}
+
+/** What the log holds, event for event: how many of each stream have been, and how many of each are there. */
+async function compareLog(store: LifeStore, round: string): Promise<Map<string, number>> {
+  const last = await store.lastPosition();
+  const log = new LogCheck(0);
+  const versions = new Map<string, number>();
+  const found = new Map<string, number>();
+  for await (const item of store.readAll({ gaps: "report" })) {
+    log.take(item);
+    if ("gap" in item || item.streamName.startsWith("$")) continue;
+    const { streamName, version } = item;
+    const before = versions.get(streamName) ?? 0;
+    const next = isNote(streamOf(streamName)) ? version > before : version === before + 1;
+    check(next, `after version ${before} of ${streamName} came ${version} in the log ${round}`);
+    versions.set(streamName, version);
+    found.set(streamName, (found.get(streamName) ?? 0) + 1);
+  }
+  checkEqual(log.position, last, `the end of the log ${round}`);
+  if (round === "compacted")
+    for (const [streamName, version] of versions)
+      checkEqual(
+        found.get(streamName) ?? 0,
+        keptOf(streamOf(streamName), version),
+        `events of ${streamName} in the log`,
+      );
+  return versions;
+}
+
+async function compareStreams(store: LifeStore, versions: ReadonlyMap<string, number>, round: string): Promise<void> {
+  for (const [streamName, version] of versions) {
+    const stream = streamOf(streamName);
+    const kept = keptOf(stream, version);
+    let reached = version - kept;
+    for await (const event of store.readStream(streamNameOf(stream))) {
+      reached += 1;
+      check(event.version === reached && isAsModelled(event), `${streamName} is wrong at ${reached}, ${round}`);
+    }
+    checkEqual(reached, version, `events of ${streamName} ${round}`);
+  }
 }
 
 interface Held {
   readonly events: number;
   readonly seconds: number;
+  /** What the last pass came to. */
+  readonly report: CompactionReport;
 }
 
-/** Compares everything with the model: the log, each stream, states and documents. */
-async function compare(
-  { settings }: ScenarioContext<LongLifeSettings>,
-  url: string,
-  compacted: (report: object) => void,
-): Promise<Held> {
-  const projections = { events: [ledger], deciders: [ledgers], projections: [tally] };
-  await using store = await openEventStore({ url, ...projections, compaction: false });
+/** Compares everything with the model: the log, each stream, states and documents; as it was left, and compacted. */
+async function compare({ settings, progress }: ScenarioContext<LongLifeSettings>, url: string): Promise<Held> {
+  await using store = await openLife(url);
   const last = await store.lastPosition();
-  let replaySeconds = 0;
+  let seconds = 0;
+  let versions = new Map<string, number>();
+  const reports: CompactionReport[] = [];
   for (const round of ["as it was left", "compacted"]) {
-    if (round === "compacted") compacted(await store.compact());
+    if (round === "compacted") reports.push(await store.compact());
+    progress(`comparing with the model, ${round}`);
     const startedMs = performance.now();
-    const versions = new Map<string, number>();
-    let position = 0;
-    for await (const event of store.readAll()) {
-      position += 1;
-      checkEqual(event.position, position, `a position of the log ${round}`);
-      const version = (versions.get(event.streamName) ?? 0) + 1;
-      checkEqual(event.version, version, `a version of ${event.streamName} in the log ${round}`);
-      check(isAsModelled(event), `the event at ${position} is not as modelled, ${round}`);
-      versions.set(event.streamName, version);
-    }
-    replaySeconds = (performance.now() - startedMs) / 1_000;
-    checkEqual(position, last, `events in the log ${round}`);
+    versions = await compareLog(store, round);
+    seconds = (performance.now() - startedMs) / 1_000;
     const { holds, breaks } = await store.verify();
     check(holds, `the hash chain does not hold ${round}: ${JSON.stringify(breaks[0])}`);
-    for (const [streamName, version] of versions) {
-      let reached = 0;
-      for await (const event of store.readStream(streamName as `ledger-${number}`)) {
-        reached += 1;
-        check(event.version === reached && isAsModelled(event), `${streamName} is wrong at ${reached}, ${round}`);
-      }
-      checkEqual(reached, version, `events of ${streamName} ${round}`);
-    }
+    await compareStreams(store, versions, round);
   }
   for (let stream = 0; stream < Math.min(busyStreams, settings.streams); stream += 1) {
-    const info = await store.streamInfo(streamNameOf(stream));
+    if (isNote(stream)) continue;
     const { state } = await store.load(ledgers, String(stream));
-    checkEqual(state.count, info?.version ?? 0, `events in the state of stream ${stream}`);
+    checkEqual(state.count, versions.get(streamNameOf(stream)) ?? 0, `events in the state of stream ${stream}`);
   }
   await store.waitFor("tally", last, { timeoutMs: 600_000 });
   let counted = 0;
   for await (const [, document] of store.documents(tally).list()) counted += document.events;
-  checkEqual(counted, last, "events that the projection has counted");
-  return { events: last, seconds: replaySeconds };
+  const ofLedgers = [...versions].filter(([streamName]) => !isNote(streamOf(streamName)));
+  const expected = ofLedgers.reduce((sum, [, version]) => sum + version, 0);
+  checkEqual(counted, expected, "events that the projection has counted");
+  const [report] = reports;
+  if (report === undefined) throw new Error("It was not compacted");
+  return { events: last, seconds, report };
 }
 
 async function run(context: ScenarioContext<LongLifeSettings>): Promise<readonly Row[]> {
@@ -131,7 +171,8 @@ async function run(context: ScenarioContext<LongLifeSettings>): Promise<readonly
   const url = context.freshUrl("life");
   if (url === "memory:") return [{ parameters: { place: "memory" }, n: 0 }];
   {
-    await using _ = await openEventStore({ url });
+    await using store = await openLife(url);
+    await store.setRetention("note", { maxCount: keptNotes });
   }
   const stop = new AbortController();
   const follower = startFollower(url, stop.signal);
@@ -148,16 +189,14 @@ async function run(context: ScenarioContext<LongLifeSettings>): Promise<readonly
     totals.merged += life.merged;
     totals.snapshots += life.snapshots;
     progress(
-      `life ${round} ended at ${acknowledged}, ${life.killedAtWork ? "compacting" : "finished"}; the replica is at ${follower.position()}`,
+      `life ${round} ended at ${acknowledged}, ${life.killedAtWork ? "compacting" : "finished"}; the replica is at ${follower.seen.position}`,
     );
   }
   const seconds = (performance.now() - startedMs) / 1_000;
-  let report: Readonly<Record<string, number>> = {};
-  const held = await compare(context, url, (found) => {
-    report = found as typeof report;
-  });
+  const held = await compare(context, url);
+  const { report } = held;
   check(held.events >= acknowledged, `${held.events} events are there of ${acknowledged} that were acknowledged`);
-  while (follower.position() < held.events) await Bun.sleep(50);
+  while (follower.seen.position < held.events) await Bun.sleep(50);
   stop.abort();
   await follower.end;
   check(totals.kills >= Math.min(kills, 1) && totals.merged > 0, "it was never killed in the middle of compaction");
@@ -169,8 +208,10 @@ async function run(context: ScenarioContext<LongLifeSettings>): Promise<readonly
       rssMaxMb: context.memory.maxSinceSettledMb(),
       extra: {
         "pages merged": totals.merged,
-        snapshots: totals.snapshots + (report.snapshotsWritten ?? 0),
-        "merged by the last pass": (report.logPagesMerged ?? 0) + (report.streamPagesMerged ?? 0),
+        snapshots: totals.snapshots + report.snapshotsWritten,
+        "merged by the last pass": report.logPagesMerged + report.streamPagesMerged,
+        "gaps that the replica saw": follower.seen.dropped,
+        "dropped by the last pass": report.eventsDropped,
         "events a second replayed": Math.round(held.events / held.seconds),
       },
     },
@@ -180,7 +221,7 @@ async function run(context: ScenarioContext<LongLifeSettings>): Promise<readonly
 export const longLife: Scenario<LongLifeSettings> = {
   name: "long-life",
   question:
-    "Does a store hold every event once through appends, reads, subscriptions, snapshots and compaction, its writer killed while it compacts?",
+    "Does a store hold every event once through appends, reads, subscriptions, snapshots, retention and compaction, its writer killed while it compacts?",
   sizes: {
     smoke: { events: 6_000, streams: 60, kills: 1, workers: 8, everyEvents: 64 },
     quick: { events: 100_000, streams: 2_000, kills: 5, workers: 32, everyEvents: 1_000 },

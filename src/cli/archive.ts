@@ -4,7 +4,7 @@ import type { Arguments } from "./arguments.ts";
 import {
   changeNote,
   changeOptions,
-  changeStore,
+  changeStream,
   expectedVersionOf,
   expectedVersionOption,
   metadataOf,
@@ -36,7 +36,7 @@ async function run(given: Arguments): Promise<ExitCode> {
   const beforeVersion = given.integer("before", 1);
   const before = beforeVersion === undefined ? {} : { beforeVersion };
   const options = { ...before, expectedVersion: expectedVersionOf(given), ...metadataOf(given) };
-  return await changeStore(given, async (store) => {
+  return await changeStream(given, streamName, async (store) => {
     const json = await store.archiveStream(streamName, options);
     const { archivedBefore, events, bytes, objects, objectBytes } = json;
     return {

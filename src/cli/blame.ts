@@ -3,11 +3,11 @@
 import { printable } from "../errors.ts";
 import type { Arguments } from "./arguments.ts";
 import type { Command } from "./command.ts";
-import { deciderOption, loadDecider, stateNote } from "./decider-file.ts";
+import { deciderOption, openWithDecider, stateNote } from "./decider-file.ts";
 import { CommandFailure, type ExitCode, exitCodes } from "./failure.ts";
 import { colorOption, eventJson, painter, valueText } from "./history-text.ts";
 import { momentOf, momentOptions, readerAt } from "./moment.ts";
-import { chosenStore, openExisting, personalOptions, readingNote, storeOptions } from "./open-store.ts";
+import { personalOptions, readingNote, storeOptions } from "./open-store.ts";
 import { standardOutput } from "./output.ts";
 import { toPlainData } from "./plain-data.ts";
 import { visible } from "./text.ts";
@@ -37,14 +37,9 @@ async function run(given: Arguments): Promise<ExitCode> {
   const streamName = given.positionals[0] ?? "";
   const toVersion = given.integer("version", 0);
   const moment = momentOf(given);
-  const chosen = chosenStore(given);
-  const file = given.text("decider");
-  const decider = file === undefined ? undefined : await loadDecider(file);
-  await using store = await openExisting(chosen, {
-    ...(decider && { events: decider.events }),
-    hide: given.flag("hide-personal"),
-  });
-  const options = { ...(toVersion === undefined ? {} : { toVersion }), ...(decider === undefined ? {} : { decider }) };
+  const { store: opened, decider } = await openWithDecider(given);
+  await using store = opened;
+  const options = { ...(toVersion === undefined ? {} : { toVersion }), ...decider };
   const blame = await readerAt(store, moment).blame(streamName, options);
   if (blame === undefined) throw new CommandFailure("not-found", `There is no stream ${printable(streamName)}`);
   const paint = painter(given);

@@ -4,17 +4,17 @@
  */
 
 import { printable } from "../errors.ts";
-import { type EventMetadata, type EventStore, type ExpectedVersion, openEventStore } from "../index.ts";
+import type { EventMetadata, EventStore, ExpectedVersion } from "../index.ts";
 import type { Arguments, OptionDescription } from "./arguments.ts";
-import { type ExitCode, exitCodes, usageFailure } from "./failure.ts";
-import { assertExists, chosenStore, storeOptions, waitSecondsMax } from "./open-store.ts";
+import { CommandFailure, type ExitCode, exitCodes, usageFailure } from "./failure.ts";
+import { openWhenIdle, storeOptions, waitOption } from "./open-store.ts";
 import { standardOutput } from "./output.ts";
 import { visible } from "./text.ts";
 
 /** Every command that changes a store has these. */
 export const changeOptions: readonly OptionDescription[] = [
   { name: "actor", value: "NAME", text: "who does it, for the audit trail" },
-  { name: "wait", value: "SECONDS", text: "how long to wait for the store's writer to go (default: 0)" },
+  waitOption,
   ...storeOptions,
 ];
 
@@ -59,21 +59,22 @@ export function streamLine(streamName: string): string {
   return `stream    ${visible(streamName)}`;
 }
 
+/** `changeStore` for a command on one stream; `not-found` where the store has none of that name. */
+export async function changeStream(
+  given: Arguments,
+  streamName: string,
+  work: (store: EventStore) => Promise<Told>,
+): Promise<ExitCode> {
+  return await changeStore(given, async (store) => {
+    if ((await store.streamInfo(streamName)) === undefined)
+      throw new CommandFailure("not-found", `There is no stream ${printable(streamName)}`);
+    return await work(store);
+  });
+}
+
 /** Opens the store, has `work` do what it does, and tells of it. */
 export async function changeStore(given: Arguments, work: (store: EventStore) => Promise<Told>): Promise<ExitCode> {
-  const chosen = chosenStore(given);
-  const waitSeconds = given.integer("wait", 0, waitSecondsMax) ?? 0;
-  await assertExists(chosen);
-  const { location, s3 } = chosen;
-  await using store = await openEventStore({
-    ...{
-      url: location.url,
-      s3: { ...s3, createBucket: false },
-      compaction: false,
-      writerName: "strata, the command line",
-    },
-    ...{ takeover: "when-idle", takeoverTimeoutMs: waitSeconds * 1_000 },
-  });
+  await using store = await openWhenIdle(given);
   const { lines, json } = await work(store);
   const output = standardOutput();
   await output.write(given.flag("json") ? `${JSON.stringify(json)}\n` : lines.map((line) => `${line}\n`).join(""));

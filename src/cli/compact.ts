@@ -1,16 +1,10 @@
 /** `strata compact`: one pass of the compactor over a store that nobody else writes to, and what it has come to. */
 
-import {
-  type CompactionReport,
-  openEventStore,
-  type ReclaimPhase,
-  type ReclaimProgress,
-  type ReclaimReport,
-} from "../index.ts";
+import type { CompactionReport, ReclaimPhase, ReclaimProgress, ReclaimReport } from "../index.ts";
 import type { Arguments } from "./arguments.ts";
 import type { Command } from "./command.ts";
 import { type ExitCode, exitCodes } from "./failure.ts";
-import { assertExists, chosenStore, storeOptions, waitSecondsMax } from "./open-store.ts";
+import { chosenStore, openWhenIdle, storeOptions, waitOption } from "./open-store.ts";
 import { standardOutput } from "./output.ts";
 import { formatBytes, formatCount, formatCounted, formatSeconds, visible } from "./text.ts";
 
@@ -24,11 +18,7 @@ export const compactCommand: Command = {
       name: "reclaim",
       text: "have the storage give the bytes back now: rewrites it all, and takes some 16 minutes",
     },
-    {
-      name: "wait",
-      value: "SECONDS",
-      text: "how long to wait for its writer to go (default: 0, it is not waited for)",
-    },
+    waitOption,
   ],
   notes: [
     "A service that has the store open compacts it by itself, or by store.compact(); this command is for stores that were imported or are kept. It opens the store for writing, and does not begin while somebody else writes: a service is not disturbed. Snapshots are kept by the service, which has the deciders.",
@@ -95,15 +85,8 @@ function progressTeller(): (progress: ReclaimProgress) => void {
 }
 
 async function run(given: Arguments): Promise<ExitCode> {
-  const chosen = chosenStore(given);
-  const waitSeconds = given.integer("wait", 0, waitSecondsMax) ?? 0;
-  await assertExists(chosen);
-  const { location, s3 } = chosen;
-  const { url } = location;
-  await using store = await openEventStore({
-    ...{ url, s3: { ...s3, createBucket: false }, compaction: false, writerName: "strata compact" },
-    ...{ takeover: "when-idle", takeoverTimeoutMs: waitSeconds * 1_000 },
-  });
+  const { url } = chosenStore(given).location;
+  await using store = await openWhenIdle(given, "strata compact");
   const interruption = new AbortController();
   const onInterrupt = (): void => interruption.abort();
   process.once("SIGINT", onInterrupt);

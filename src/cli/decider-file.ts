@@ -4,9 +4,10 @@ import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { printable } from "../errors.ts";
-import type { Decider } from "../index.ts";
-import type { OptionDescription } from "./arguments.ts";
+import type { Decider, EventStoreReader } from "../index.ts";
+import type { Arguments, OptionDescription } from "./arguments.ts";
 import { CommandFailure, usageFailure } from "./failure.ts";
+import { chosenStore, openExisting } from "./open-store.ts";
 
 /** A decider of whatever events: the store is opened without types, and takes its events when the command runs. */
 export type AnyDecider = Decider<unknown, never>;
@@ -26,8 +27,24 @@ function isDecider(value: unknown): value is AnyDecider {
   return typeof value === "object" && value !== null && parts.every((part) => part in value);
 }
 
+/** What a command that shows states reads from, and the option that its reads take, if `--decider` was given. */
+export interface OpenedWithDecider {
+  readonly store: EventStoreReader;
+  readonly decider: { readonly decider?: AnyDecider };
+}
+
+/** Opens the store for reading, with the definitions of the decider that was asked for; throws as `loadDecider` does. */
+export async function openWithDecider(given: Arguments): Promise<OpenedWithDecider> {
+  const chosen = chosenStore(given);
+  const file = given.text("decider");
+  const hide = given.flag("hide-personal");
+  if (file === undefined) return { store: await openExisting(chosen, { hide }), decider: {} };
+  const decider = await loadDecider(file);
+  return { store: await openExisting(chosen, { events: decider.events, hide }), decider: { decider } };
+}
+
 /** Throws `not-found` where there is no such file, `bad-input` where it cannot be imported, `usage` for what is no decider. */
-export async function loadDecider(text: string): Promise<AnyDecider> {
+async function loadDecider(text: string): Promise<AnyDecider> {
   const hash = text.lastIndexOf("#");
   const [file, name] = hash < 0 ? [text, undefined] : [text.slice(0, hash), text.slice(hash + 1)];
   const path = resolve(file);

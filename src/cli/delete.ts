@@ -4,7 +4,7 @@ import type { Arguments } from "./arguments.ts";
 import {
   changeNote,
   changeOptions,
-  changeStore,
+  changeStream,
   expectedVersionOf,
   expectedVersionOption,
   metadataOf,
@@ -29,7 +29,7 @@ export const deleteCommand: Command = {
 async function run(given: Arguments): Promise<ExitCode> {
   const [streamName = ""] = given.positionals;
   const options = { expectedVersion: expectedVersionOf(given), ...metadataOf(given) };
-  return await changeStore(given, async (store) => {
+  return await changeStream(given, streamName, async (store) => {
     const json = await store.deleteStream(streamName, options);
     const until = json.undeletableUntil?.toISOString();
     return {

@@ -3,11 +3,11 @@
 import { printable } from "../errors.ts";
 import type { Arguments } from "./arguments.ts";
 import type { Command } from "./command.ts";
-import { deciderOption, loadDecider, stateNote } from "./decider-file.ts";
+import { deciderOption, openWithDecider, stateNote } from "./decider-file.ts";
 import { CommandFailure, type ExitCode, exitCodes, usageFailure } from "./failure.ts";
 import { changeLines, changesJson, colorOption, painter } from "./history-text.ts";
 import { momentOf, momentOptions, readerAt } from "./moment.ts";
-import { chosenStore, openExisting, personalOptions, readingNote, storeOptions } from "./open-store.ts";
+import { personalOptions, readingNote, storeOptions } from "./open-store.ts";
 import { standardOutput } from "./output.ts";
 import { visible } from "./text.ts";
 
@@ -49,14 +49,9 @@ async function run(given: Arguments): Promise<ExitCode> {
   const versions = versionsOf(range);
   const changesMax = given.integer("limit", 1) ?? changesMaxDefault;
   const moment = momentOf(given);
-  const chosen = chosenStore(given);
-  const file = given.text("decider");
-  const decider = file === undefined ? undefined : await loadDecider(file);
-  await using store = await openExisting(chosen, {
-    ...(decider && { events: decider.events }),
-    hide: given.flag("hide-personal"),
-  });
-  const options = { ...versions, changesMax, ...(decider === undefined ? {} : { decider }) };
+  const { store: opened, decider } = await openWithDecider(given);
+  await using store = opened;
+  const options = { ...versions, changesMax, ...decider };
   const diff = await readerAt(store, moment).diff(streamName, options);
   if (diff === undefined) throw new CommandFailure("not-found", `There is no stream ${printable(streamName)}`);
   const { fromVersion, toVersion, changes, changesOmitted } = diff;

@@ -4,7 +4,7 @@ import { printable } from "../errors.ts";
 import type { HistoryEntry } from "../index.ts";
 import type { Arguments } from "./arguments.ts";
 import type { Command } from "./command.ts";
-import { deciderOption, loadDecider, stateNote } from "./decider-file.ts";
+import { deciderOption, openWithDecider, stateNote } from "./decider-file.ts";
 import { CommandFailure, type ExitCode, exitCodes } from "./failure.ts";
 import {
   changeLines,
@@ -17,7 +17,7 @@ import {
   valueText,
 } from "./history-text.ts";
 import { momentOf, momentOptions, readerAt } from "./moment.ts";
-import { chosenStore, openExisting, personalOptions, readingNote, storeOptions } from "./open-store.ts";
+import { personalOptions, readingNote, storeOptions } from "./open-store.ts";
 import { standardOutput } from "./output.ts";
 import { visible } from "./text.ts";
 
@@ -89,13 +89,8 @@ async function run(given: Arguments): Promise<ExitCode> {
   const limit = given.integer("limit", 1);
   const moment = momentOf(given);
   const patch = given.flag("patch");
-  const chosen = chosenStore(given);
-  const file = given.text("decider");
-  const decider = file === undefined ? undefined : await loadDecider(file);
-  await using store = await openExisting(chosen, {
-    ...(decider && { events: decider.events }),
-    hide: given.flag("hide-personal"),
-  });
+  const { store: opened, decider } = await openWithDecider(given);
+  await using store = opened;
   const reader = readerAt(store, moment);
   if ((await reader.streamInfo(streamName)) === undefined) {
     const when = moment === undefined ? "" : " as of then";
@@ -103,7 +98,7 @@ async function run(given: Arguments): Promise<ExitCode> {
   }
   const entries = reader.history(streamName, {
     direction: given.flag("reverse") ? "forwards" : "backwards",
-    ...(decider === undefined ? {} : { decider }),
+    ...decider,
     ...(fromVersion === undefined ? {} : { fromVersion }),
     ...(limit === undefined ? {} : { limit }),
     ...(patch ? {} : { changesMax: 0 }),

@@ -41,14 +41,36 @@ export const personalOptions: readonly OptionDescription[] = [
   },
 ];
 
+/** Commands that do not begin while somebody writes to the store. */
+export const waitOption: OptionDescription = {
+  name: "wait",
+  value: "SECONDS",
+  text: "how long to wait for the store's writer to go (default: 0)",
+};
+
 /** Commands that change what only the writer may. */
 export const takeoverOptions: readonly OptionDescription[] = [
-  { name: "wait", value: "SECONDS", text: "how long to wait for the store's writer to go (default: 0)" },
+  waitOption,
   { name: "takeover", text: "fence whoever is writing to the store; else the command gives up where somebody is" },
 ];
 
-/** The longest time that a command waits for a writer. */
-export const waitSecondsMax = 86_400;
+const waitSecondsMax = 86_400;
+
+/** Opening waits for the store's writer to go, for as long as `--wait` says. */
+function whenIdle(given: Arguments): { readonly takeover: "when-idle"; readonly takeoverTimeoutMs: number } {
+  const waitSeconds = given.integer("wait", 0, waitSecondsMax) ?? 0;
+  return { takeover: "when-idle", takeoverTimeoutMs: waitSeconds * 1_000 };
+}
+
+/** Opens a store that is there for work that compacts nothing by itself, once nobody writes to it; `not-found` where there is none. */
+export async function openWhenIdle(given: Arguments, writer: string = writerName): Promise<EventStore> {
+  const chosen = chosenStore(given);
+  const takeover = whenIdle(given);
+  await assertExists(chosen);
+  const { location, s3 } = chosen;
+  const { createBucket: _, ...access } = s3;
+  return await openEventStore({ url: location.url, s3: access, compaction: false, writerName: writer, ...takeover });
+}
 
 /** For the notes of those. */
 export const takeoverNote =
@@ -100,10 +122,7 @@ export async function openToChangeKeys(chosen: ChosenStore, given: Arguments): P
     throw usageFailure("STRATA_MASTER_KEY is not set: the store's master key, as base64 text");
   await assertExists(chosen);
   const { createBucket: _, ...s3 } = chosen.s3;
-  const waitMs = (given.integer("wait", 0, waitSecondsMax) ?? 0) * 1_000;
-  const takeover = given.flag("takeover")
-    ? ({ takeover: "always" } as const)
-    : ({ takeover: "when-idle", takeoverTimeoutMs: waitMs } as const);
+  const takeover = given.flag("takeover") ? ({ takeover: "always" } as const) : whenIdle(given);
   return await openEventStore({ url: chosen.location.url, s3, writerName, encryption, ...takeover });
 }
 

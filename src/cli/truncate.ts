@@ -4,7 +4,7 @@ import type { Arguments } from "./arguments.ts";
 import {
   changeNote,
   changeOptions,
-  changeStore,
+  changeStream,
   expectedVersionOf,
   expectedVersionOption,
   metadataOf,
@@ -35,7 +35,7 @@ async function run(given: Arguments): Promise<ExitCode> {
   const beforeVersion = given.integer("before", 1);
   if (beforeVersion === undefined) throw usageFailure("--before is missing: --before VERSION");
   const options = { beforeVersion, expectedVersion: expectedVersionOf(given), ...metadataOf(given) };
-  return await changeStore(given, async (store) => {
+  return await changeStream(given, streamName, async (store) => {
     const json = await store.truncateStream(streamName, options);
     const kept = `kept      versions ${json.truncatedBefore} to ${json.streamVersion}`;
     const none = "kept      no events";

@@ -1,7 +1,7 @@
 /** `strata undelete`: takes the deletion of a stream back, while that is possible. */
 
 import type { Arguments } from "./arguments.ts";
-import { changeNote, changeOptions, changeStore, metadataOf, streamLine } from "./change-store.ts";
+import { changeNote, changeOptions, changeStream, metadataOf, streamLine } from "./change-store.ts";
 import type { Command } from "./command.ts";
 import type { ExitCode } from "./failure.ts";
 
@@ -20,7 +20,7 @@ export const undeleteCommand: Command = {
 
 async function run(given: Arguments): Promise<ExitCode> {
   const [streamName = ""] = given.positionals;
-  return await changeStore(given, async (store) => {
+  return await changeStream(given, streamName, async (store) => {
     const json = await store.undeleteStream(streamName, metadataOf(given));
     return { lines: [streamLine(streamName), `version   ${json.streamVersion}`], json };
   });

@@ -9,6 +9,7 @@ import { StorageCorruptError } from "../errors.ts";
 import { ByteReader, ByteWriter } from "./bytes.ts";
 import { beginSealed, openSealed, seal } from "./checksum.ts";
 import type { StoredEvent } from "./envelope.ts";
+import { readStreamRun, writeStreamRun } from "./event-run.ts";
 
 const objectKind = 0x7e;
 /** An archive is written once and read seldom. */
@@ -41,17 +42,7 @@ export function lastVersionOfArchiveObject(name: string): number | undefined {
 export async function encodeArchiveObject(name: string, events: readonly StoredEvent[]): Promise<Buffer> {
   const writer = new ByteWriter(64 * 1024);
   writer.text(events[0]?.streamName ?? "");
-  writer.varint(events.length);
-  let version = 0;
-  let position = 0;
-  for (const event of events) {
-    writer.varint(event.version - version);
-    writer.varint(event.position - position);
-    writer.varint(event.bytes.length);
-    version = event.version;
-    position = event.position;
-  }
-  for (const event of events) writer.raw(event.bytes);
+  writeStreamRun(writer, events);
   const frame = await Bun.zstdCompress(writer.view(), { level: compressionLevel });
   const object = new ByteWriter(frame.length + 32);
   beginSealed(object, objectKind);
@@ -78,20 +69,5 @@ export async function decodeArchiveObject(
   if (content.length !== length) throw new StorageCorruptError(`${what} is longer or shorter than it says`);
   const reader = new ByteReader(content);
   if (reader.text() !== streamName) throw new StorageCorruptError(`${what} is of another stream`);
-  const places: { version: number; position: number; length: number }[] = [];
-  let version = 0;
-  let position = 0;
-  for (let left = reader.varint(); left > 0; left -= 1) {
-    version += reader.varint();
-    position += reader.varint();
-    places.push({ version, position, length: reader.varint() });
-  }
-  const events = places.map((place) => ({
-    streamName,
-    version: place.version,
-    position: place.position,
-    bytes: reader.raw(place.length),
-  }));
-  if (reader.remaining !== 0) throw new StorageCorruptError(`${what} has bytes left over`);
-  return events;
+  return readStreamRun(reader, streamName, what);
 }

@@ -219,15 +219,6 @@ export function chainLinkKey(position: number): Buffer {
   return tagged(laterTags.chainLinks, orderedInteger(position));
 }
 
-/** The stored links from `fromPosition` on. */
-export function chainLinkSpan(fromPosition: number): KeySpan {
-  return { start: chainLinkKey(fromPosition), end: Buffer.of(laterTags.chainLinks + 1) };
-}
-
-export function positionOfChainLinkKey(key: Uint8Array): number {
-  return new OrderedReader(key, 1).integer();
-}
-
 /** What is kept of a segment's dropped events: which they are, and, apart from it because it is large, their digests. */
 const droppedParts = { runs: 1, digests: 2 } as const;
 

@@ -90,8 +90,6 @@ export interface NameDirectory {
   readonly overflowed: boolean;
 }
 
-export const emptyNameDirectory: NameDirectory = { segments: 0, coveredTo: 0, overflowed: false };
-
 export function encodeNameDirectory(directory: NameDirectory): Buffer {
   const writer = new ByteWriter(32);
   beginSealed(writer, directoryKind);

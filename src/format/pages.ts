@@ -15,6 +15,7 @@ import { StorageCorruptError } from "../errors.ts";
 import { ByteReader, ByteWriter } from "./bytes.ts";
 import { beginSealed, openSealed, seal, sealBytes } from "./checksum.ts";
 import type { StoredEvent } from "./envelope.ts";
+import { cutRun, type PlaceInRun, readStreamRun, writeStreamRun } from "./event-run.ts";
 import { globalPageKey, streamPageKey } from "./key-families.ts";
 
 /** The kinds as they are, and compressed. */
@@ -74,18 +75,8 @@ export function encodeStreamPage(events: readonly StoredEvent[], level: number =
   const writer = scratch;
   writer.reset();
   beginSealed(writer, streamPageKinds.plain);
-  writer.varint(events.length);
-  let version = 0;
-  let position = 0;
-  for (const event of events) {
-    writer.varint(event.version - version);
-    writer.varint(event.position - position);
-    writer.varint(event.bytes.length);
-    version = event.version;
-    position = event.position;
-  }
-  for (const event of events) writer.raw(event.bytes);
-  const key = streamPageKey(events[0]?.streamName ?? "", version);
+  writeStreamRun(writer, events);
+  const key = streamPageKey(events[0]?.streamName ?? "", events.at(-1)?.version ?? 0);
   return { key, value: sealPage(writer, key, streamPageKinds, level) };
 }
 
@@ -146,36 +137,9 @@ export interface StoredRow {
   readonly value: Uint8Array;
 }
 
-interface Entry {
-  readonly streamName: string;
-  readonly version: number;
-  readonly position: number;
-  readonly length: number;
-}
-
-function cut(reader: ByteReader, entries: readonly Entry[], what: string): readonly StoredEvent[] {
-  const events = entries.map(({ streamName, version, position, length }) => ({
-    streamName,
-    version,
-    position,
-    bytes: reader.raw(length),
-  }));
-  if (reader.remaining !== 0) throw new StorageCorruptError(`${what} has bytes left over`);
-  return events;
-}
-
 export function decodeStreamPage(streamName: string, row: StoredRow): readonly StoredEvent[] {
   const what = "A page of a stream";
-  const reader = openPage(row, streamPageKinds, what);
-  const entries: Entry[] = [];
-  let version = 0;
-  let position = 0;
-  for (let left = reader.varint(); left > 0; left -= 1) {
-    version += reader.varint();
-    position += reader.varint();
-    entries.push({ streamName, version, position, length: reader.varint() });
-  }
-  return cut(reader, entries, what);
+  return readStreamRun(openPage(row, streamPageKinds, what), streamName, what);
 }
 
 export function decodeGlobalPage(row: StoredRow): readonly StoredEvent[] {
@@ -183,13 +147,13 @@ export function decodeGlobalPage(row: StoredRow): readonly StoredEvent[] {
   const reader = openPage(row, globalPageKinds, what);
   const names: string[] = [];
   for (let left = reader.varint(); left > 0; left -= 1) names.push(reader.text());
-  const entries: Entry[] = [];
+  const places: PlaceInRun[] = [];
   let position = 0;
   for (let left = reader.varint(); left > 0; left -= 1) {
     position += reader.varint();
     const streamName = names[reader.varint()];
     if (streamName === undefined) throw new StorageCorruptError(`${what} names no stream`);
-    entries.push({ streamName, version: reader.varint(), position, length: reader.varint() });
+    places.push({ streamName, version: reader.varint(), position, length: reader.varint() });
   }
-  return cut(reader, entries, what);
+  return cutRun(reader, places, what);
 }

@@ -102,11 +102,6 @@ export function instanceKey(processor: string, instance: string): Buffer {
   return tagged(upperTags.processInstances, orderedString(processor), orderedString(instance));
 }
 
-/** All instances of a process manager. */
-export function instanceSpan(processor: string): KeySpan {
-  return spanOf(tagged(upperTags.processInstances, orderedString(processor)));
-}
-
 /** Numbers ascend in the order in which what they stand for was decided. */
 export function outboxKey(processor: string, number: number): Buffer {
   return tagged(upperTags.outbox, orderedString(processor), orderedInteger(number));

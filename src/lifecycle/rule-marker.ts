@@ -137,7 +137,7 @@ async function examineCategory(pass: LifecyclePass, { name: category }: NamedRul
     before = new Map();
   };
   const filter = [{ categories: [category] }];
-  for await (const events of core.storedEvents(progress.examinedTo + 1, cutoff, filter)) {
+  for await (const events of core.stored(progress.examinedTo + 1, cutoff, filter)) {
     for (const { streamName, version, position, bytes } of events) {
       // A dropped event at the cutoff has no time, so that the position may lie behind events that are younger.
       if (recordedAtMsOf(bytes) > cutoffMs || categoryOf(streamName) !== category) continue;

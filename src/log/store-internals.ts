@@ -75,9 +75,9 @@ export interface StoreCore {
   /**
    * The events from `from` to `to`, which must be there, as they are stored, in lists; those that match a filter out of the
    * index, where one is given: it must be of names as they are stored, and events are to pass their own when they are decoded.
-   * Ends early where the signal is aborted or the store closes.
+   * Without a filter it ends early where the signal is aborted or the store closes.
    */
-  stored(from: number, to: number, filter: CheckedFilter, signal: AbortSignal): AsyncIterable<readonly StoredEvent[]>;
+  stored(from: number, to: number, filter: CheckedFilter, signal?: AbortSignal): AsyncIterable<readonly StoredEvent[]>;
   /** What readers see of a stored event: mostly one event. What is recent is decoded once for all. Throws `unreadable-event`. */
   decode(stored: StoredEvent): readonly RecordedEvent[];
   /**
@@ -89,8 +89,6 @@ export interface StoreCore {
   lastPosition(): number;
   /** The last position before the first event that was recorded later; the last of all where none was. */
   positionAt(timeMs: number): Promise<number>;
-  /** Events as they are stored, from position `from` to `to`, that match by the names they were stored with. */
-  storedEvents(from: number, to: number, filter: CheckedFilter): AsyncIterable<readonly StoredEvent[]>;
   /** Those of one stream, as far as it has them. Throws `stream-deleted`. */
   storedStream(streamName: string, from: number, to: number): AsyncIterable<readonly StoredEvent[]>;
   /** How many events a stream had when the log ended at a position, be it deleted or not; as many as are gone at least. */

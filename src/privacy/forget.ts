@@ -147,7 +147,7 @@ export class Forgetting {
     let events = 0;
     const filter = checkFilter({ tags: [`${subjectTagPrefix}${hash}`] });
     // As they are stored: nothing is decoded, so that none can be unreadable.
-    for await (const list of this.#core.storedEvents(1, this.#core.lastPosition(), filter)) {
+    for await (const list of this.#core.stored(1, this.#core.lastPosition(), filter)) {
       for (const { streamName } of list) {
         if (streamName === lifecycleStreamName) continue;
         streams.add(streamName);
@@ -231,13 +231,27 @@ export class Forgetting {
   }
 }
 
-/** What must be known to go on after a crash. Throws `invalid-argument` for metadata that JSON cannot say. */
+/** Whether some text in the value is this very one. */
+function holdsText(value: unknown, text: string): boolean {
+  if (typeof value !== "object" || value === null) return value === text;
+  return Object.values(value).some((item) => holdsText(item, text));
+}
+
+/**
+ * What must be known to go on after a crash. Throws `invalid-argument` for metadata that JSON cannot say, and for such as names
+ * the subject: the receipt would keep it for ever.
+ */
 function noteOf(subject: string, metadata: EventMetadata): string {
+  const told = { outcome: "not-applied" } as const;
+  let note: string;
   try {
-    return JSON.stringify({ subject, metadata });
+    note = JSON.stringify({ subject, metadata });
   } catch (cause) {
-    throw new InvalidArgumentError("metadata", "must be what JSON can say", { cause, outcome: "not-applied" });
+    throw new InvalidArgumentError("metadata", "must be what JSON can say", { cause, ...told });
   }
+  if (holdsText((JSON.parse(note) as Pick<Erasure, "metadata">).metadata, subject))
+    throw new InvalidArgumentError("metadata", "must not name the subject, which the receipt would keep", told);
+  return note;
 }
 
 /** What `forget` and `rotateKeys` of a store without keys throw. */

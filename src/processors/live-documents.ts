@@ -8,10 +8,8 @@ import { checkInteger, checkOptions, checkSignal } from "../log/arguments.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import type { AnyProjection } from "./define-projection.ts";
 import type { DocumentReader, WaitForOptions } from "./face.ts";
-import { checkKeys, FoldedDocuments, foldedDocumentsMax } from "./folded-documents.ts";
+import { checkKeys, FoldedDocuments } from "./folded-documents.ts";
 
-/** The most documents that a live projection may have. */
-export const liveDocumentsMax: number = foldedDocumentsMax;
 const freshness = ["atLeast", "timeoutMs", "signal"];
 
 /** The log that documents are folded from. */

@@ -7,6 +7,7 @@ import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { InvalidArgumentError, printable } from "../errors.ts";
 import type { NewEvent, RecordedEvent } from "../vocabulary/event.ts";
 import { checkName } from "../vocabulary/names.ts";
+import { unknownMember } from "./known-members.ts";
 import { checkPersonalFields, type PersonalField } from "./personal-data.ts";
 
 /** Data of an older version, as it was stored: only the upcaster's author knows its shape. */
@@ -30,7 +31,7 @@ export interface PersonalOptions<Schema extends StandardSchemaV1, Field extends 
   subject(data: StandardSchemaV1.InferOutput<Schema>): string;
   /**
    * Paths of the fields that are stored encrypted, as in `name` and `address.street`; at most 64. A path leads through objects
-   * alone: of a list, name the whole list. Once the subject is forgotten they read as `null`, so their types allow it.
+   * alone: of a list, name the whole list. One that a Valibot schema has no member for is refused. Once the subject is forgotten they read as `null`, so their types allow it.
    */
   readonly fields: readonly Field[];
 }
@@ -154,7 +155,9 @@ export function event<Schema extends StandardSchemaV1, Personal extends string>(
     schema: options.schema,
     version,
     ...(options.tags === undefined ? {} : { tags: options.tags }),
-    ...(options.personal === undefined ? {} : { personal: personalOf<Schema, Personal>(options.personal) }),
+    ...(options.personal === undefined
+      ? {}
+      : { personal: personalOf<Schema, Personal>(options.personal, options.schema) }),
     upcast,
     splitsInto: names(options.splitsInto, "event.splitsInto").map((name, index) =>
       checkName(name, `event.splitsInto[${index}]`),
@@ -167,10 +170,18 @@ export function event<Schema extends StandardSchemaV1, Personal extends string>(
 
 function personalOf<Schema extends StandardSchemaV1, Personal extends string>(
   given: PersonalOptions<Schema, Personal>,
+  schema: Schema,
 ): PersonalDefinition<Schema, Personal> {
   if (typeof given?.subject !== "function")
     throw new InvalidArgumentError("event.personal.subject", "must be a function that says whose data it is");
   const fields = checkPersonalFields(given.fields) as PersonalDefinition<Schema, Personal>["fields"];
+  for (const [index, { path, members }] of fields.entries()) {
+    const missing = unknownMember(schema, members);
+    if (missing === undefined) continue;
+    const known = missing.known.map((name) => printable(name)).join(", ");
+    const problem = `leads to nothing in the schema: ${printable(path)}; there are ${known || "no members"}`;
+    throw new InvalidArgumentError(`event.personal.fields[${index}]`, problem);
+  }
   return { subject: (data) => given.subject(data), fields };
 }
 

@@ -164,7 +164,6 @@ export function buildCore(parts: CoreParts): StoreCore {
     grown: (position, signal) => subscriptions.grown(position, signal),
     lastPosition: () => pipeline.end.lastPosition,
     positionAt: (timeMs) => reader.positionAt(timeMs),
-    storedEvents: (from, to, filter) => reader.stored(from, to, filter),
     storedStream: (streamName, from, to) => reader.storedStream(streamName, from, to),
     streamVersionAt: (streamName, position) => reader.streamVersionAt(streamName, position),
     truncatedBehind: (streamName, position) => reader.truncatedBehind(streamName, position),

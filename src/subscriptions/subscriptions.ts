@@ -145,9 +145,9 @@ export class Subscriptions {
    * All events from `from` to `to`, which must be there or have been dropped, as they are stored, in lists: for who decodes only
    * some of them, by `decode`. Ends early where the signal is aborted or the subscriptions end.
    */
-  async *stored(from: number, to: number, signal: AbortSignal): AsyncGenerator<readonly StoredEvent[]> {
+  async *stored(from: number, to: number, signal?: AbortSignal): AsyncGenerator<readonly StoredEvent[]> {
     const { recent, reader } = this.#options;
-    const ended = (): boolean => this.#closed || signal.aborted;
+    const ended = (): boolean => this.#closed || signal?.aborted === true;
     for (let next = from; next <= to && !ended(); ) {
       if (next >= recent.firstReadable) {
         const slice = recent.slice(next, to, sliceEventsMax);

@@ -90,10 +90,12 @@ describe("The life of streams on the command line", () => {
     await refused(2, "truncate", "cart-1");
     await refused(2, "truncate", "cart-1", "--before", "0");
     await refused(2, "truncate", "cart-1", "--before", "12");
-    await refused(2, "truncate", "cart-9", "--before", "1");
+    await refused(4, "truncate", "cart-9", "--before", "1");
     await refused(1, "delete", "cart-1", "--expected-version", "9");
     await refused(2, "delete");
-    await refused(2, "undelete", "cart-9");
+    await refused(4, "delete", "cart-9");
+    await refused(4, "undelete", "cart-9");
+    await refused(4, "archive", "cart-9");
     await refused(2, "retention", "--max-count", "3");
     await refused(2, "retention", "--of", "cart");
     await refused(2, "retention", "--of", "cart", "--max-age", "soon");

@@ -59,7 +59,7 @@ async function readBack(fields: readonly string[], data: unknown): Promise<Recor
 }
 
 describe("A definition", () => {
-  for (const [what, personal] of [
+  for (const [what, personal, schema = anything] of [
     ["no fields", { subject: () => "x", fields: [] }],
     ["no list of fields", { subject: () => "x", fields: "name" }],
     ["an empty path", { subject: () => "x", fields: [""] }],
@@ -68,11 +68,38 @@ describe("A definition", () => {
     ["a path twice", { subject: () => "x", fields: ["a", "a"] }],
     ["a path within another", { subject: () => "x", fields: ["a.b", "a"] }],
     ["no subject", { fields: ["a"] }],
+    ["a member that its schema has not", { subject: () => "x", fields: ["nmae"] }, v.object({ name: v.string() })],
+    [
+      "a member that an object within its schema has not",
+      { subject: () => "x", fields: ["address.stret"] },
+      v.object({ address: v.optional(v.strictObject({ street: v.string() })) }),
+    ],
   ] as const) {
     test(`with ${what} is refused when it is made`, async () => {
-      const error = await errorOf(() => event({ schema: anything, personal: personal as never }));
+      const error = await errorOf(() => event({ schema, personal: personal as never }));
       expect(error.code).toBe("invalid-argument");
       expect(error.message).toContain("event.personal");
+    });
+  }
+
+  for (const [what, schema] of [
+    ["others may be there", v.looseObject({ name: v.string() })],
+    [
+      "a transformation makes it",
+      v.pipe(
+        v.object({ name: v.string() }),
+        v.transform(({ name }) => ({ name, nick: name })),
+      ),
+    ],
+    ["it is of a union", v.union([v.object({ nick: v.string() }), v.object({ name: v.string() })])],
+    ["it is of an intersection", v.intersect([v.object({ nick: v.string() }), v.object({ name: v.string() })])],
+  ] as const) {
+    test(`may name a member that its schema does not show, because ${what}`, () => {
+      const defined = event({
+        schema: schema as unknown as typeof anything,
+        personal: { subject: () => "x", fields: ["nick"] },
+      });
+      expect(defined.personal?.fields.map(({ path }) => path)).toEqual(["nick"]);
     });
   }
 });

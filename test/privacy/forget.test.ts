@@ -379,6 +379,19 @@ describe("Forgetting a subject", () => {
     expect((await errorOf(store.forget("person:8"))).code).toBe("invalid-argument");
   });
 
+  test("takes no metadata that names the subject: the receipt keeps it", async () => {
+    await using store = await openEventStore({ url: "memory:", events: [people], encryption });
+    await store.append("person-1", [registered("7", "Kim")], { expectedVersion: 0 });
+    for (const metadata of [{ actor: "person:7" }, { why: { asked: ["by", "person:7"] } }]) {
+      const error = await errorOf(store.forget("person:7", { metadata }));
+      expect([error.code, error.message]).toEqual(["invalid-argument", expect.stringContaining("must not name")]);
+    }
+    const [found] = await collect(store.readStream("person-1"));
+    expect(found?.data).toMatchObject({ name: "Kim" });
+    const receipt = await store.forget("person:7", { metadata: { actor: "office for person:7 and others" } });
+    expect(receipt.events).toBe(1);
+  });
+
   test("needs the keys: a store without encryption cannot", async () => {
     await using store = await openEventStore({ url: "memory:" });
     expect((await errorOf(store.forget("person:1"))).message).toContain("encryption must be given");
