@@ -3,6 +3,7 @@
  * has, one after another on a connection that is kept, or on a new one each, with next to no client: a signed URL and `fetch`.
  */
 
+import { PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
 import type { S3Options } from "../../src/index.ts";
 import { endpointOf } from "../../src/kv/s3-options.ts";
 import { check } from "./scenario.ts";
@@ -58,6 +59,31 @@ export function openBarePuts(
       await answer.arrayBuffer();
       check(answer.ok, `a bare PUT was answered with ${answer.status}`);
     },
+  };
+}
+
+/** The same through Amazon's own client, as a program that keeps objects in a bucket would make them. */
+export function openSdkPuts(url: string, s3: S3Options, bytes: number): BarePuts & Disposable {
+  const { bucket, prefix } = placeOf(url);
+  const { region = "us-east-1", accessKeyId, secretAccessKey } = s3;
+  const endpoint = endpointOf(s3);
+  const keys =
+    accessKeyId === undefined || secretAccessKey === undefined ? undefined : { accessKeyId, secretAccessKey };
+  const client = new S3Client({
+    region,
+    forcePathStyle: true,
+    ...(endpoint === undefined ? {} : { endpoint }),
+    ...(keys === undefined ? {} : { credentials: keys }),
+  });
+  const Body = crypto.getRandomValues(Buffer.alloc(Math.min(bytes, randomBytesMax)));
+  let next = 0;
+  return {
+    put: async () => {
+      next += 1;
+      const Key = `${prefix}/object-${next}`;
+      await client.send(new PutObjectCommand({ Bucket: bucket, Key, Body, IfNoneMatch: "*" }));
+    },
+    [Symbol.dispose]: () => client.destroy(),
   };
 }
 

@@ -9,7 +9,7 @@ import type { KeyValueStore } from "../../src/kv/kv.ts";
 import { parseStoreUrl } from "../../src/kv/object-store.ts";
 import { openSlateKv } from "../../src/kv/slatedb-kv.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
-import { openBarePuts } from "../harness/bare-puts.ts";
+import { openBarePuts, openSdkPuts } from "../harness/bare-puts.ts";
 import { type Bucket, latenciesTo, onBucket, openRoute, type Route } from "../harness/bucket.ts";
 import { sampleEvent } from "../harness/sample-events.ts";
 import type { Row, Scenario, ScenarioContext } from "../harness/scenario.ts";
@@ -95,12 +95,14 @@ async function measure(
     const some = await takeTurns(settings, route, [floor, ...ways]);
     rows.push(...(rows.length === 0 ? some : some.slice(1)));
   };
+  using sdk = openSdkPuts(place("sdk"), route.s3, objectBytes);
   await using inMemory = await openKv("memory:");
   await using kv = await openKv(place("kv"), route.s3);
   await using store = await openEventStore({ url: place("store"), s3: route.s3 });
   const append = appender(store);
   await turns([
     { name: "bare PUT, a connection each", work: bare("each", false) },
+    { name: "PUT by Amazon's client", work: () => sdk.put() },
     { name: "byte store in memory", work: writer(inMemory) },
     { name: "byte store, a connection each", work: writer(kv) },
     { name: "append", work: append },
