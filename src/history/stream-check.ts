@@ -32,9 +32,13 @@ export interface StreamWalkOptions {
   readonly lastPosition: () => number;
   /** Told of each event that a stream shows. */
   readonly onEvent: (event: StoredEvent) => void;
+  /** Told of events that are in a stream's rows and not shown any more, a page's at a time. */
+  readonly onHidden?: (events: readonly StoredEvent[]) => Promise<void>;
   /** Told after each stream. */
   readonly onStream: (versions: number) => void;
 }
+
+type Told = Pick<StreamWalkOptions, "onEvent" | "onHidden">;
 
 /** What is wrong with a stream, and at which version. */
 interface Finding {
@@ -78,14 +82,14 @@ export async function walkStreams(options: StreamWalkOptions): Promise<number> {
 }
 
 async function walkStream(row: KvRow, pages: PageFeed, options: StreamWalkOptions): Promise<void> {
-  const { kv, breaks, onEvent, onStream } = options;
+  const { kv, breaks, onStream } = options;
   const streamName = streamNameOfHeadKey(row.key);
   let finding: Finding | undefined;
   let versions = 0;
   try {
     const head = decodeStreamHead(streamName, row.value);
     versions = head.version;
-    finding = await examine(head, pages.of(streamName), onEvent);
+    finding = await examine(head, pages.of(streamName), options);
     if (finding === undefined && head.lastPosition > options.lastPosition()) finding = beyondTheLog(row.key);
   } catch (error) {
     finding = {
@@ -119,7 +123,9 @@ async function examineAgain(kv: KvReader, streamName: string): Promise<Finding |
     (version) => streamPageKey(streamName, version),
     head.version,
   );
-  const finding = await examine(head, tolerantRows(kv, streamPageSpan(streamName, from), "lookup", seek), () => {});
+  const finding = await examine(head, tolerantRows(kv, streamPageSpan(streamName, from), "lookup", seek), {
+    onEvent: () => {},
+  });
   const end = await kv.get(logEndKey);
   const lastPosition = end === undefined ? 0 : decodeLogEnd(end).lastPosition;
   return finding === undefined && head.lastPosition > lastPosition ? beyondTheLog(key) : finding;
@@ -133,11 +139,16 @@ function beyondTheLog(key: Uint8Array): Finding {
 async function examine(
   head: StreamHead,
   pages: AsyncIterable<TolerantRow>,
-  onEvent: (event: StoredEvent) => void,
+  { onEvent, onHidden }: Told,
 ): Promise<Finding | undefined> {
   const { streamName } = head;
   const pagedTo = head.version - head.tail.length;
-  let next = firstVersionOf(head);
+  const first = firstVersionOf(head);
+  let next = first;
+  const tellHidden = async (events: readonly StoredEvent[], to: number): Promise<void> => {
+    const hidden = events.filter(({ version }) => version < first && version <= to);
+    if (hidden.length > 0) await onHidden?.(hidden);
+  };
   let position = 0;
   let finding: Finding | undefined;
   const take = (events: readonly StoredEvent[], to: number, row: Buffer): void => {
@@ -163,20 +174,25 @@ async function examine(
       if (next <= pagedTo) finding = { kind: "unreadable", version: next, reason };
       continue;
     }
+    let events: readonly StoredEvent[];
     try {
-      take(decodeStreamPage(streamName, page.row), pagedTo, Buffer.from(page.row.key));
+      events = decodeStreamPage(streamName, page.row);
     } catch (error) {
       const reason = `A page of a stream is damaged: ${messageOf(error)}`;
       finding = { kind: "unreadable", version: next, row: Buffer.from(page.row.key), reason };
+      continue;
     }
+    await tellHidden(events, pagedTo);
+    take(events, pagedTo, Buffer.from(page.row.key));
   }
   const headKey = streamHeadKey(streamName);
   if (finding === undefined && next <= pagedTo) {
     finding = { kind: "stream", version: next, row: headKey, reason: `A stream has no version ${next}` };
   }
+  await tellHidden(head.tail, head.version);
   take(head.tail, head.version, headKey);
   if (finding !== undefined) return finding;
-  const isEmpty = firstVersionOf(head) > head.version;
+  const isEmpty = first > head.version;
   if (isEmpty || (next === head.version + 1 && position === head.lastPosition)) return undefined;
   return {
     kind: "stream",

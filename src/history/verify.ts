@@ -12,6 +12,7 @@ import {
   readChainEnd,
   writeEventDigest,
 } from "../format/chain.ts";
+import type { StoredEvent } from "../format/envelope.ts";
 import { indexSegmentSize, segmentOf } from "../format/key-families.ts";
 import type { LogEnd } from "../format/records.ts";
 import type { KvReader } from "../kv/kv.ts";
@@ -19,9 +20,10 @@ import type { ObjectAccess } from "../kv/objects.ts";
 import { checkInteger, checkOptions, checkSignal } from "../log/arguments.ts";
 import { type ChainHead, chainHeadOf, checkKeptHead } from "../vocabulary/chain-head.ts";
 import type { ProvenLog, VerifyProgress, VerifyReport } from "../vocabulary/verification.ts";
-import { Agreement } from "./agreement.ts";
+import { Agreement, strangersSegmentsMax } from "./agreement.ts";
 import { ArchiveCheck } from "./archive-check.ts";
 import { BreakList } from "./break-list.ts";
+import { DroppedLookup } from "./dropped-lookup.ts";
 import { EventSums } from "./event-sums.ts";
 import { LogCheck } from "./log-check.ts";
 import { walkStreams } from "./stream-check.ts";
@@ -195,15 +197,23 @@ class Verification {
     const { kv, end } = this.#store;
     const eventsTotal = end().lastPosition;
     const digest = Buffer.allocUnsafe(digestBytes);
+    const dropped = new DroppedLookup(kv);
+    const isWithin = ({ position }: StoredEvent): boolean => position >= this.#from && position <= this.#to;
+    const remove = (event: StoredEvent): void => {
+      if (!isWithin(event)) return;
+      writeEventDigest(event, digest);
+      sums.remove(event.position, digest);
+    };
     let events = 0;
     const streams = await walkStreams({
       kv,
       breaks: this.#breaks,
       lastPosition: () => end().lastPosition,
-      onEvent: (event) => {
-        if (event.position < this.#from || event.position > this.#to) return;
-        writeEventDigest(event, digest);
-        sums.remove(event.position, digest);
+      onEvent: remove,
+      // Truncated and not dropped yet: the log has them still, unless the compactor has come as far as that.
+      onHidden: async (hidden) => {
+        const inLog = await dropped.notDropped(hidden.filter(isWithin).map(({ position }) => position));
+        for (const event of hidden) if (inLog.has(event.position)) remove(event);
       },
       onStream: (versions) => {
         events += versions;
@@ -214,15 +224,24 @@ class Verification {
     return streams;
   }
 
-  /** Which events it is in which log and streams disagree. */
+  /**
+   * Which events it is in which log and streams disagree. Nothing is told of what was dropped from both, or merged, between the
+   * two walks: there each event is found to agree after all.
+   */
   async #explain(segments: readonly number[]): Promise<void> {
     const agreement = new Agreement(this.#store.kv, this.#breaks);
     const unexplained: number[] = [];
-    for (const segment of segments.slice(0, segmentsExplained)) {
+    let explained = 0;
+    let next = 0;
+    for (; next < segments.length && explained < segmentsExplained; next += 1) {
+      const segment = segments[next] ?? 0;
       if ((await this.#compare(agreement, segment)) === 0) unexplained.push(segment);
+      else explained += 1;
     }
-    if (unexplained.length > 0) await agreement.findStrangers(unexplained, this.#to);
-    for (const segment of segments.slice(segmentsExplained)) {
+    for (let from = 0; from < unexplained.length; from += strangersSegmentsMax) {
+      await agreement.findStrangers(unexplained.slice(from, from + strangersSegmentsMax), this.#to);
+    }
+    for (const segment of segments.slice(next)) {
       const fromPosition = segment * indexSegmentSize + 1;
       const toPosition = Math.min(this.#to, fromPosition + indexSegmentSize - 1);
       const reason = "The log and the streams hold different events at some of these positions";
