@@ -65,6 +65,12 @@ export interface DecisionContext {
   readonly now: Date;
   /** What the caller gave. */
   readonly metadata: EventMetadata;
+  /**
+   * Only over a query: events up to `position` were dropped from the log (expired, excess, truncated, deleted or archived), and the
+   * state is folded from what is left. It may lack nothing, because nobody knows any more what they were, and whether they
+   * would have matched; where it is absent, it lacks nothing for certain.
+   */
+  readonly incomplete?: true;
 }
 
 /** A decision that rests on more than one stream. Either `filter` or `streams` is given. */
@@ -99,8 +105,8 @@ export interface DecisionResult<State, Definitions extends EventDefinitions = ne
   readonly position: number;
   readonly replayed: boolean;
   /**
-   * Only where it is `replayed`: one of its streams was truncated or deleted since, so that the state of then is gone. `state` is
-   * then the initial one; `events` are those that the log still has.
+   * Over streams, only where it is `replayed`: one of them was truncated or deleted since, so that the state of then is gone.
+   * `state` is then the initial one; `events` are those that the log still has. Over a query: as `DecisionContext` tells it.
    */
   readonly incomplete?: true;
 }

@@ -7,6 +7,7 @@
 import { ConflictError, InvalidArgumentError, StreamTruncatedError } from "../errors.ts";
 import type { CommitRecord } from "../format/records.ts";
 import { checkInteger, checkOptions, checkSignal } from "../log/arguments.ts";
+import { DroppedEvents } from "../log/dropped-events.ts";
 import type { CoreCommit, CoreCommitResult, StoreCore } from "../log/store-internals.ts";
 import type { EventMetadata, NewEvent, RecordedEvent } from "../vocabulary/event.ts";
 import type { ExpectedVersion } from "../vocabulary/expected-version.ts";
@@ -45,6 +46,8 @@ interface Known {
   readonly state: unknown;
   readonly position: number;
   readonly versions: ReadonlyMap<string, number>;
+  /** Events were dropped from what a query was read from. */
+  readonly incomplete?: true;
 }
 
 /** A decision's outcome without its types. */
@@ -165,7 +168,16 @@ async function advance(core: StoreCore, { folding, scope, signal }: Job, known: 
     events = inPositionOrder(reads);
   }
   for await (const event of events) state = evolveState(folding, state, event);
-  return { state: freezeDeeply(state), position: to, versions };
+  // Behind the read, so that what was dropped while it lasted counts.
+  const lacks = "filter" in scope && (known.incomplete === true || (await isAnyDropped(core, known.position + 1, to)));
+  return { state: freezeDeeply(state), position: to, versions, ...(lacks ? { incomplete: true } : {}) };
+}
+
+/** Whether events from `from` to `to` are gone from the log, of which nobody knows any more whether they would have matched. */
+async function isAnyDropped(core: StoreCore, from: number, to: number): Promise<boolean> {
+  if (!core.usesFamily("dropped")) return false;
+  for await (const _ of new DroppedEvents(core.rows).runs(from, to)) return true;
+  return false;
 }
 
 interface DecidedAppend {
@@ -176,7 +188,13 @@ interface DecidedAppend {
 }
 
 async function decideOnce(core: StoreCore, job: Job, known: Known): Promise<readonly DecidedAppend[]> {
-  const context = { position: known.position, metadata: job.metadata, now: new Date(core.clock.now()) };
+  const { position, incomplete } = known;
+  const context = {
+    position,
+    metadata: job.metadata,
+    now: new Date(core.clock.now()),
+    ...(incomplete && { incomplete }),
+  };
   const deciding = { name: `${name}.decide`, timeoutMs: job.decideTimeoutMs, signal: job.signal };
   const list = await decided({ ...deciding, decide: () => job.decide(known.state, context) });
   return list.map((one, index) => decidedAppend(one as Record<string, unknown>, `decided[${index}]`, job, known));
@@ -214,10 +232,11 @@ async function commit(
   appends: readonly DecidedAppend[],
 ): Promise<DecidedOverQuery> {
   const { idempotencyKey, signal, folding } = job;
-  const { position } = known;
+  const { position, incomplete } = known;
+  const lacks = incomplete === undefined ? {} : { incomplete };
   // Just read, and nothing to write: there is nothing to judge either.
   if (appends.length === 0 && idempotencyKey === undefined)
-    return { state: known.state, events: [], streams: [], position, replayed: false };
+    return { state: known.state, events: [], streams: [], position, replayed: false, ...lacks };
   let { state } = known;
   const recorded: RecordedEvent[] = [];
   const result: CoreCommitResult = await core.submit({
@@ -238,7 +257,7 @@ async function commit(
   });
   if (result.replayed) return await replayed(core, job, result.record);
   const { record } = result;
-  return { state, events: recorded, streams: record.streams, position: record.position, replayed: false };
+  return { state, events: recorded, streams: record.streams, position: record.position, replayed: false, ...lacks };
 }
 
 function isInScope({ scope }: Job, { type, streamName, tags }: RecordedEvent): boolean {
@@ -257,8 +276,8 @@ async function replayed(core: StoreCore, job: Job, record: CommitRecord): Promis
   const { streams, position } = record;
   const told = { events: await eventsOf(core, record), streams, position, replayed: true };
   try {
-    const { state } = await advance(core, job, nothing, record.position);
-    return { state, ...told };
+    const { state, incomplete } = await advance(core, job, nothing, record.position);
+    return { state, ...told, ...(incomplete && { incomplete }) };
   } catch (error) {
     // What is gone of the first result makes the retry no less harmless.
     if (!isGone(error)) throw error;

@@ -5,8 +5,9 @@
 
 import { InvalidArgumentError } from "../errors.ts";
 import { snapshotKey } from "../format/key-families.ts";
+import type { StoredRow } from "../format/pages.ts";
 import { encodePayload } from "../format/payload.ts";
-import { encodeSnapshot, type Snapshot } from "../format/snapshot.ts";
+import { decodeSnapshot, encodeSnapshot, type Snapshot } from "../format/snapshot.ts";
 import type { KnownRows } from "../log/commit-extras.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import type { AnyDecider, SnapshotPolicy } from "./define-decider.ts";
@@ -29,6 +30,15 @@ export interface StateToKeep {
 /** A subject was forgotten since a state was read: it may hold what must not be kept. */
 export class ErasedMeanwhile extends Error {
   override readonly name = "ErasedMeanwhile";
+}
+
+/** The version of the stream that a snapshot reaches to; 0 where it cannot be read. */
+export function reachOf(row: StoredRow): number {
+  try {
+    return decodeSnapshot(row).streamVersion;
+  } catch {
+    return 0;
+  }
 }
 
 export class Snapshots implements SnapshotFinder {
@@ -81,8 +91,9 @@ export class Snapshots implements SnapshotFinder {
   }
 
   /**
-   * The rows that keep a state: its snapshot, and the end of those of lower versions, which nobody looks at any more. Throws
-   * `invalid-argument` for a state that cannot be stored.
+   * The rows that keep a state: its snapshot, and the end of those of lower versions, which nobody looks at any more; not of one
+   * that reaches further, which may be all that is left of what was truncated meanwhile. Throws `invalid-argument` for a state that
+   * cannot be stored.
    */
   async rows(
     decider: AnyDecider,
@@ -98,11 +109,11 @@ export class Snapshots implements SnapshotFinder {
     }
     const key = snapshotKey(streamName, decider.name, policy.version);
     const about = { streamVersion: kept.version, position: kept.position, takenAtMs: this.#core.clock.now() };
-    const older = await this.#older(streamName, decider.name, policy.version);
+    const older = await this.#older(streamName, decider.name, policy.version, kept.version);
     return [...older, { kind: "put", key, value: encodeSnapshot(key, about, state) }];
   }
 
-  async #older(streamName: string, deciderName: string, version: number): Promise<KnownRows> {
+  async #older(streamName: string, deciderName: string, version: number, reach: number): Promise<KnownRows> {
     if (version <= 1) return [];
     const range = {
       start: snapshotKey(streamName, deciderName, 0),
@@ -111,7 +122,7 @@ export class Snapshots implements SnapshotFinder {
     const cursor = await this.#core.rows.scan(range, "lookup");
     try {
       const rows = await cursor.next(olderDroppedMax);
-      return rows.map(({ key }) => ({ kind: "delete", key }));
+      return rows.filter((row) => reachOf(row) <= reach).map(({ key }) => ({ kind: "delete", key }));
     } finally {
       cursor.close();
     }

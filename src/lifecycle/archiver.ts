@@ -176,9 +176,14 @@ function nextOf({ truncatedBefore, extension: { archive } }: HeadView): number {
   return Math.max(1, truncatedBefore, archive?.before ?? 1);
 }
 
-/** What the head says when one more object is registered. */
+/**
+ * What the head says when one more object is registered. What a rule of retention hides before its first event is gone with
+ * it, as with an append: it is in no object, and is dropped where it was.
+ */
 function archivedTo(view: HeadView, from: number, before: number, nowMs: number): HeadPatch {
   checkNotDeleted(view, nowMs);
   const { extension } = view;
-  return { extension: { ...extension, archive: { from: extension.archive?.from ?? from, before } } };
+  const archive = { from: extension.archive?.from ?? from, before };
+  if (from <= nextOf(view)) return { extension: { ...extension, archive } };
+  return { truncatedBefore: from, extension: { ...extension, archive, reason: "excess" } };
 }

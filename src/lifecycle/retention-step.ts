@@ -5,6 +5,7 @@
  * behind the commit that removes its row: so no row names an object that was removed.
  */
 
+import { reachOf } from "../decider/snapshots.ts";
 import { StorageCorruptError } from "../errors.ts";
 import { archivePrefixOf, lastVersionOfArchiveObject } from "../format/archive-object.ts";
 import type { DropReason } from "../format/dropped.ts";
@@ -17,7 +18,6 @@ import {
   dueStreamSpan,
   lastVersionOfArchivePartKey,
 } from "../format/lifecycle-keys.ts";
-import { decodeSnapshot } from "../format/snapshot.ts";
 import { decodeStreamHead, type StreamHead } from "../format/stream-head.ts";
 import type { KvOperation, KvRow } from "../kv/kv.ts";
 import type { HeadChange } from "../log/commit-extras.ts";
@@ -282,7 +282,7 @@ export class RetentionStep implements LifecycleStep {
     if (!this.#core.usesFamily("snapshots") || goneBefore <= 1) return [];
     const operations: KvOperation[] = [];
     for await (const row of rowsOf(this.#core, snapshotSpan(streamName))) {
-      if (!purged && reachesTo(row) >= goneBefore - 1) continue;
+      if (!purged && reachOf(row) >= goneBefore - 1) continue;
       operations.push({ kind: "delete", key: row.key });
     }
     return operations;
@@ -293,16 +293,6 @@ const dueOf = ({ streamName }: TouchedStream): Due => ({ streamName, keys: [] })
 
 function duesOf(byStream: ReadonlyMap<string, readonly Uint8Array[]>): readonly Due[] {
   return [...byStream].map(([streamName, keys]) => ({ streamName, keys }));
-}
-
-/** The version that a snapshot reaches to; one that is damaged reaches nowhere. */
-function reachesTo(row: KvRow): number {
-  try {
-    return decodeSnapshot(row).streamVersion;
-  } catch (error) {
-    if (!(error instanceof StorageCorruptError)) throw error;
-    return -1;
-  }
 }
 
 async function* rowsOf(core: StoreCore, span: { readonly start: Buffer; readonly end: Buffer }): AsyncGenerator<KvRow> {

@@ -1,16 +1,15 @@
 /**
  * Snapshots in the background: of streams that have passed a multiple of their decider's `everyEvents` without an `execute` that
- * would have kept their state, and the end of those whose version nobody uses any more. Only of versions whose decider is in
- * this process; a state that cannot be folded or stored is told of once and left out.
+ * would have kept their state, and the end of those whose version nobody uses any more, unless a state cannot be had without
+ * them. Only of versions whose decider is in this process; a state that cannot be folded or stored is told of once and left out.
  */
 
 import type { KeptDecider, KnownDeciders } from "../decider/known-deciders.ts";
-import { ErasedMeanwhile, type Snapshots } from "../decider/snapshots.ts";
+import { ErasedMeanwhile, reachOf, type Snapshots } from "../decider/snapshots.ts";
 import { loadState } from "../decider/state-loader.ts";
 import { EventStoreError, type EventStoreErrorCode } from "../errors.ts";
 import { decodeCompactionRecord, encodeCompactionRecord } from "../format/compaction-record.ts";
 import { compactionKey, everySnapshot, ownerOfSnapshotKey, snapshotKey } from "../format/key-families.ts";
-import { decodeSnapshot } from "../format/snapshot.ts";
 import type { KvOperation, KvRow } from "../kv/kv.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import { categoryOf } from "../vocabulary/names.ts";
@@ -64,7 +63,9 @@ export class SnapshotStep implements LifecycleStep {
       const some = candidates.slice(from, from + snapshotsAtOnce);
       const values = await pass.core.rows.getMany(some.map(({ key }) => key));
       for (const [index, candidate] of some.entries()) {
-        if (reachOf(candidate.key, values[index]) < candidate.due) await this.#keep(candidate, pass);
+        const value = values[index];
+        const reach = value === undefined ? 0 : reachOf({ key: candidate.key, value });
+        if (reach < candidate.due) await this.#keep(candidate, pass);
       }
       await pass.breathe();
     }
@@ -134,7 +135,7 @@ export class SnapshotStep implements LifecycleStep {
     const cursor = await pass.core.rows.scan(everySnapshot, "replay");
     try {
       for (let rows = await cursor.next(rowsAtOnce); rows.length > 0; rows = await cursor.next(rowsAtOnce)) {
-        const old = rows.filter(isOld);
+        const old = await withoutLastSources(pass.core, rows.filter(isOld), versions);
         const bytesFreed = old.reduce((sum, { key, value }) => sum + key.length + value.length, 0);
         if (old.length > 0) {
           const deletes = old.map(({ key }): KvOperation => ({ kind: "delete", key }));
@@ -148,12 +149,26 @@ export class SnapshotStep implements LifecycleStep {
   }
 }
 
-/** The version of the stream that a snapshot reaches to; 0 where there is none that can be read. */
-function reachOf(key: Uint8Array, value: Uint8Array | undefined): number {
-  if (value === undefined) return 0;
-  try {
-    return decodeSnapshot({ key, value }).streamVersion;
-  } catch {
-    return 0;
-  }
+/**
+ * Old snapshots, by the deciders' versions now, without those that are all that is left of a truncated stream's state: they go
+ * when there is one of a higher version that reaches as far.
+ */
+async function withoutLastSources(
+  core: StoreCore,
+  old: readonly KvRow[],
+  versions: ReadonlyMap<string, number>,
+): Promise<readonly KvRow[]> {
+  const isNeeded = async (row: KvRow): Promise<boolean> => {
+    const { streamName, deciderName } = ownerOfSnapshotKey(row.key);
+    const stream = await core.reader.streamInfo(streamName);
+    if (stream === undefined || stream.truncatedBefore <= 1) return false;
+    if (stream.deleted !== undefined && stream.deleted.undeletableUntil === undefined) return false;
+    const reach = reachOf(row);
+    if (reach < stream.truncatedBefore - 1) return false;
+    const key = snapshotKey(streamName, deciderName, versions.get(deciderName) ?? 0);
+    const value = await core.rows.get(key);
+    return value === undefined || reachOf({ key, value }) < reach;
+  };
+  const needed = await Promise.all(old.map(isNeeded));
+  return old.filter((_, index) => needed[index] !== true);
 }

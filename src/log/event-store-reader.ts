@@ -40,7 +40,10 @@ export interface EventLogReader<Definitions extends EventDefinitions = never>
   extends EventReader<Definitions>,
     ProvenLog,
     AsyncDisposable {
-  /** As `EventStore.subscribe`; new events come as this reader sees them. Throws as `readStream`. */
+  /**
+   * As `EventStore.subscribe`; new events come as this reader sees them. The newest ones come out of its memory, which lets go of
+   * what was dropped from the log a moment after its reads pass over it; not while it is `stalled`. Throws as `readStream`.
+   */
   subscribe(
     options: SubscribeWithGapsOptions<EventTypeOf<Definitions>>,
   ): AsyncIterableIterator<RecordedEventOf<Definitions> | LogGap>;

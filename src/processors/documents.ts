@@ -2,7 +2,7 @@
  * Reads the documents of a projection, in the writer's process or on a replica: of the generation that serves, as they are
  * durable. Which that is, is asked again behind each read, and where it has changed meanwhile the read is done again: what a
  * switch has replaced may be gone in part. A document that is damaged, or does not satisfy the schema, is an error that names
- * its key. Those of another version of the projection are handed out as they are, unchecked: they have that one's shape.
+ * its key. Those of an older version of the projection are handed out as they are, unchecked: they have that one's shape.
  */
 
 import { freezeDeeply } from "../decider/freeze.ts";
@@ -244,7 +244,7 @@ export function freshInStore(options: {
   };
 }
 
-/** A document of another version: it is what that made it. */
+/** A document of an older version: it is what that made it. */
 function decodeUnchecked(projection: string, key: string, row: Uint8Array, value: Uint8Array): StoredDocument {
   try {
     return decodeDocument({ key: row, value }, key);

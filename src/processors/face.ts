@@ -95,7 +95,8 @@ export interface FindDocumentsOptions extends ReadDocumentOptions {
  * The documents of a projection, as they are durable. They are frozen. All of these throw `invalid-document` for one that is
  * damaged or does not satisfy the schema, naming its key; `overloaded` where `atLeast` is not reached within the time (by
  * default 30,000 ms), or an inline projection is not caught up yet; and what reads throw. While a new version is built, what
- * is read are the documents of the old one, in their old shape.
+ * is read are the documents of the old one, in their old shape. On a replica, `invalid-argument` where the store serves a newer
+ * version than the replica was opened with.
  */
 export interface DocumentReader<Document, Index extends string = string> {
   get(key: string, options?: ReadDocumentOptions): Promise<Document | undefined>;

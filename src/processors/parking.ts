@@ -8,7 +8,7 @@ import { InvalidArgumentError, OverloadedError, printable } from "../errors.ts";
 import { parkedKey, parkedSpan } from "../format/processor-keys.ts";
 import { decodeRecord, type PutRow, recordRow } from "../format/processor-records.ts";
 import type { KvOperation } from "../kv/kv.ts";
-import type { GapReason } from "../log/event-store.ts";
+import type { EventReader, GapReason } from "../log/event-store.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import type { RecordedEvent } from "../vocabulary/event.ts";
 import { keptError } from "./kept-errors.ts";
@@ -285,37 +285,64 @@ function isSame(one: ParkedRecord, other: ParkedRecord): boolean {
 }
 
 /** The event that a parked record is about was dropped on purpose: there is nothing left to handle. */
-class EventGone extends Error {
+export class EventGone extends Error {
   override readonly name = "EventGone";
+}
+
+/** The log that parked events are read from again. */
+export interface ParkedLog {
+  /** Its reads, frozen at a position. */
+  readerAt(position: number): Pick<EventReader, "readAll" | "readStream">;
+  readonly reader: Pick<EventReader, "streamInfo">;
 }
 
 /**
  * The event that a record is about, out of its stream where it is archived. Throws as reads do, `invalid-argument` where it reads
  * as another now, and what has `Parking` skip it where it was dropped.
  */
-export async function eventOf(core: StoreCore, record: ParkedRecord): Promise<RecordedEvent> {
-  const { position, part } = record;
-  for await (const event of core.readerAt(position).readAll({ fromPosition: position, gaps: "report" })) {
-    if ("gap" in event) return await archivedEventOf(core, record, event.reason);
-    if (partOf(event) === part) return event;
+export async function eventOf(log: ParkedLog, record: ParkedRecord): Promise<RecordedEvent> {
+  const event = (await eventsOf(log, record)).find((one) => partOf(one) === record.part);
+  if (event === undefined) throw readsAsAnother(record.position);
+  return event;
+}
+
+/** All parts of it, which are one as a rule; throws as `eventOf`. */
+export async function eventsOf(
+  log: ParkedLog,
+  about: Pick<ParkedRecord, "position" | "streamName" | "type">,
+): Promise<readonly RecordedEvent[]> {
+  const { position } = about;
+  const events: RecordedEvent[] = [];
+  for await (const event of log.readerAt(position).readAll({ fromPosition: position, gaps: "report" })) {
+    if ("gap" in event) return await archivedEventsOf(log, about, event.reason);
+    events.push(event);
   }
-  throw new InvalidArgumentError("id", `is that of an event that reads as another now, at position ${position}`);
+  if (events.length === 0) throw readsAsAnother(position);
+  return events;
 }
 
 /** Throws `EventGone` where it is not in the archive. */
-async function archivedEventOf(core: StoreCore, record: ParkedRecord, reason: GapReason): Promise<RecordedEvent> {
-  const { position, part, streamName, type } = record;
-  if (reason === "archived" && !(await isPurged(core, streamName))) {
-    // As of its position it is the newest of its stream.
-    const newest = core.readerAt(position).readStream(streamName, { direction: "backwards", limit: 1 });
-    for await (const event of newest) if (event.position === position && partOf(event) === part) return event;
+async function archivedEventsOf(
+  log: ParkedLog,
+  { position, streamName, type }: Pick<ParkedRecord, "position" | "streamName" | "type">,
+  reason: GapReason,
+): Promise<readonly RecordedEvent[]> {
+  if (reason === "archived" && !(await isPurged(log, streamName))) {
+    // As of its position it is the newest of its stream; all its parts count as one.
+    const newest = log.readerAt(position).readStream(streamName, { direction: "backwards", limit: 1 });
+    const events = (await Array.fromAsync(newest)).filter((event) => event.position === position);
+    if (events.length > 0) return events;
   }
   const what = `${printable(type)} at position ${position} of ${printable(streamName)}`;
   throw new EventGone(`A parked event is skipped, because it is gone from the log (${reason}): ${what}`);
 }
 
+function readsAsAnother(position: number): InvalidArgumentError {
+  return new InvalidArgumentError("id", `is that of an event that reads as another now, at position ${position}`);
+}
+
 /** Deleted for good. */
-async function isPurged(core: StoreCore, streamName: string): Promise<boolean> {
-  const deleted = (await core.reader.streamInfo(streamName))?.deleted;
+async function isPurged({ reader }: ParkedLog, streamName: string): Promise<boolean> {
+  const deleted = (await reader.streamInfo(streamName))?.deleted;
   return deleted !== undefined && deleted.undeletableUntil === undefined;
 }

@@ -1,7 +1,8 @@
 /**
  * Documents on a read replica: rows that a writer in another process keeps, read from the generation that serves as far as the
  * replica has come. Nothing is written, and no processor runs here. How fresh they are is asked of the checkpoint that is
- * committed with them, and of the log: events behind the checkpoint that a projection does not want change nothing.
+ * committed with them, and of the log: events behind the checkpoint that a projection does not want change nothing. Documents
+ * of an older version are read as they stand while the new ones are built, as the writer does; those of a newer one are refused.
  */
 
 import { InvalidArgumentError, OverloadedError, printable } from "../errors.ts";
@@ -90,12 +91,18 @@ function storedDocuments(parts: ReplicaParts, projection: AnyProjection): Stored
   return new StoredDocuments({ projection, rows, serving, fresh });
 }
 
-async function settingsOf(rows: KvReader, { name }: AnyProjection): Promise<ProcessorSettings | undefined> {
+/** Throws `invalid-argument` where what serves is of a newer version: nobody here knows the shape of its documents. */
+async function settingsOf(rows: KvReader, { name, version }: AnyProjection): Promise<ProcessorSettings | undefined> {
   const key = settingsKey(name);
   const value = await rows.get(key);
   const settings = value === undefined ? undefined : (decodeRecord("settings", { key, value }) as ProcessorSettings);
   if (settings !== undefined && settings.kind !== "projection")
     throw new InvalidArgumentError("projection", `${printable(name)} is the name of a ${settings.kind} in this store`);
+  const served = settings?.serving?.version ?? version;
+  if (served > version) {
+    const was = `the store serves version ${served}, which a replica with version ${version} cannot read`;
+    throw new InvalidArgumentError("version", `of ${printable(name)} goes back: ${was}`);
+  }
   return settings;
 }
 

@@ -4,6 +4,7 @@
  * rare events know how far they have come. Bounded by events, bytes and remembered batches.
  */
 
+import type { EventReader, StreamInfo } from "../log/event-store.ts";
 import type { RecordedEvent } from "../vocabulary/event.ts";
 import {
   type CheckedFilter,
@@ -25,6 +26,12 @@ export interface ProjectionSource {
     readonly signal?: AbortSignal;
   }): AsyncIterableIterator<RecordedEvent>;
   lastPosition(): Promise<number>;
+  /**
+   * With these two, a parked event is replayed out of the archive, and one that was dropped is known to be gone. Without them
+   * either stays parked.
+   */
+  asOf?(when: number): Pick<EventReader, "readAll" | "readStream">;
+  streamInfo?(streamName: string): Promise<StreamInfo | undefined>;
 }
 
 export interface Batch {

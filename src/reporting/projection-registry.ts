@@ -81,6 +81,17 @@ function buildOf(row: Row): BuildRow {
   };
 }
 
+function parkedOf(row: ParkedRow): ParkedSqlEvent {
+  return {
+    position: Number(row.position),
+    streamName: row.stream_name,
+    type: row.event_type,
+    id: row.event_id,
+    error: row.error,
+    parkedAt: new Date(Number(row.parked_at)),
+  };
+}
+
 /** Statements on the registry, in the dialect of one kind of database; each takes the client or transaction to use. */
 export class ProjectionRegistry {
   readonly #now: string;
@@ -177,14 +188,20 @@ export class ProjectionRegistry {
         where name = $1 and build = $2 order by position`,
       [name, build],
     );
-    return rows.map((row) => ({
-      position: Number(row.position),
-      streamName: row.stream_name,
-      type: row.event_type,
-      id: row.event_id,
-      error: row.error,
-      parkedAt: new Date(Number(row.parked_at)),
-    }));
+    return rows.map(parkedOf);
+  }
+
+  async parkedAt(
+    sql: SQL,
+    { name, build }: Pick<BuildRow, "name" | "build">,
+    position: number,
+  ): Promise<ParkedSqlEvent | undefined> {
+    const rows: readonly ParkedRow[] = await sql.unsafe(
+      `select position, stream_name, event_type, event_id, error, parked_at from strata_projection_parked
+        where name = $1 and build = $2 and position = $3`,
+      [name, build, position],
+    );
+    return rows[0] && parkedOf(rows[0]);
   }
 
   /** Answers whether there was such an event. */

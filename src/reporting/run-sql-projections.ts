@@ -5,6 +5,7 @@
 
 import { InvalidArgumentError, printable } from "../errors.ts";
 import { checkInteger, checkOptions, checkSignal } from "../log/arguments.ts";
+import type { ReplayResult } from "../processors/parking.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
 import { millisecondsMax } from "../runtime/deadline.ts";
 import { type IdSource, systemIds } from "../runtime/ids.ts";
@@ -25,7 +26,7 @@ export interface RunSqlProjectionsOptions {
    * is known to be dead is not waited for. Default: 10,000 ms; from 500 to 600,000.
    */
   readonly leaseMs?: number;
-  /** Told of projections that have failed. Default: a process warning. */
+  /** Told of projections that have failed, and of parked events that are gone. Default: a process warning. */
   readonly onError?: (error: unknown) => void;
   /** Tests may bring their own clock, ids and chance. */
   readonly clock?: Clock;
@@ -63,8 +64,11 @@ export interface SqlProjections extends AsyncDisposable {
   cancelRebuild(name: string): Promise<void>;
   /** The events that it has set aside (`onFailure: "park"`), the oldest first. */
   parked(name: string): Promise<readonly ParkedSqlEvent[]>;
-  /** Handles a parked event now. Rejects with what its handler throws; then it stays parked. */
-  replayParked(name: string, position: number): Promise<void>;
+  /**
+   * Handles a parked event now, out of the archive if need be. Rejects with what its handler throws; then it stays parked. One
+   * that was dropped from the log is skipped, which the answer says, and `onError` is told.
+   */
+  replayParked(name: string, position: number): Promise<ReplayResult>;
   /** Forgets a parked event. */
   skipParked(name: string, position: number): Promise<void>;
   /** Waits for the transactions under way, gives the leases back, and closes the connections that it opened. Idempotent. */
@@ -139,8 +143,8 @@ function faceOf(runners: ReadonlyMap<string, SqlProjectionRunner>, end: () => Pr
     rebuild: async (name) => await find(name).rebuild(),
     cancelRebuild: async (name) => await find(name).cancelRebuild(),
     parked: async (name) => await find(name).parked(),
-    replayParked: async (name, position) => await find(name).unpark(position, false),
-    skipParked: async (name, position) => await find(name).unpark(position, true),
+    replayParked: async (name, position) => await find(name).replayParked(position),
+    skipParked: async (name, position) => await find(name).skipParked(position),
     close,
     [Symbol.asyncDispose]: close,
   };

@@ -6,8 +6,9 @@
  */
 
 import type { TransactionSQL } from "bun";
+import { InvalidArgumentError, UnreadableEventError } from "../errors.ts";
 import { keptError } from "../processors/kept-errors.ts";
-import { parkedMax } from "../processors/parking.ts";
+import { EventGone, parkedMax } from "../processors/parking.ts";
 import { delayAfter } from "../processors/retries.ts";
 import { pause } from "../runtime/deadline.ts";
 import type { Random } from "../runtime/random.ts";
@@ -30,6 +31,8 @@ export interface SqlBuildOptions {
   readonly random: Random;
   /** The events of the log from one position to another that match the projection's filter. */
   read(from: number, to: number): AsyncIterable<RecordedEvent>;
+  /** What there is to handle of a parked event, all its parts. Rejects with `EventGone` where it was dropped. */
+  readParked(parked: ParkedSqlEvent): Promise<readonly RecordedEvent[]>;
 }
 
 /** A piece of the log: the events in it that match, in order. */
@@ -115,10 +118,37 @@ export class SqlBuild {
     return await database.transaction((sql) => registry.parked(sql, { name: projection.name, build }));
   }
 
-  /** Handles a parked event now, and forgets it; or, where it is `skipped`, forgets it. Answers whether there was one. */
-  async unpark(position: number, skip: boolean): Promise<boolean> {
-    const events: RecordedEvent[] = [];
-    if (!skip) for await (const event of this.#options.read(position, position)) events.push(event);
+  /**
+   * Handles a parked event now, and forgets it; one that is gone from the log is forgotten, too, and `EventGone` answered.
+   * `undefined` where none is parked there. Rejects with `HandlerFailure` where it stays parked.
+   */
+  async replayParked(position: number): Promise<"replayed" | EventGone | undefined> {
+    const { database, registry, projection, build } = this.#options;
+    const about = { name: projection.name, build };
+    const parked = await database.transaction((sql) => registry.parkedAt(sql, about, position));
+    const events = parked && (await this.#eventsOf(parked));
+    if (events === undefined) return undefined;
+    const isGoneNow = events instanceof EventGone;
+    if (!(await this.#unpark(position, isGoneNow ? [] : events))) return undefined;
+    return isGoneNow ? events : "replayed";
+  }
+
+  /** Forgets a parked event. Answers whether there was one. */
+  async skipParked(position: number): Promise<boolean> {
+    return await this.#unpark(position, []);
+  }
+
+  async #eventsOf(parked: ParkedSqlEvent): Promise<readonly RecordedEvent[] | EventGone> {
+    try {
+      return await this.#options.readParked(parked);
+    } catch (error) {
+      if (error instanceof EventGone) return error;
+      const isOfEvent = error instanceof UnreadableEventError || error instanceof InvalidArgumentError;
+      throw isOfEvent ? new HandlerFailure(parked.position, error) : error;
+    }
+  }
+
+  async #unpark(position: number, events: readonly RecordedEvent[]): Promise<boolean> {
     const done = await this.withLease(async (sql, lease) => {
       const found = await this.#options.registry.unpark(sql, lease, position);
       if (found) await applySteps(sql, this.#target, stepsOf(events));

@@ -6,6 +6,7 @@
 import { InvalidArgumentError, printable } from "../errors.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import {
+  eventsOf,
   type ParkedEvent,
   type ParkingControls,
   parkedIdOf,
@@ -70,7 +71,11 @@ export class SqlProcessor implements Processor {
       pending: async () => (this.#plan?.building === undefined ? undefined : this.#rebuilding(this.#plan.building)),
       begin: () => withPublicErrors(label, async () => this.#rebuilding(await this.#builds.beginBuilding())),
     };
-    this.parking = new SqlParking(this.name, label, this.retries.attempts, () => this.#main?.build);
+    this.parking = new SqlParking({
+      ...{ processor: this.name, label, attempts: this.retries.attempts },
+      build: () => this.#main?.build,
+      warn: (error) => core.warn(error),
+    });
     core.onClose(() => this.#close());
   }
 
@@ -146,6 +151,7 @@ export class SqlProcessor implements Processor {
       random: core.random,
       read: (fromPosition, to) =>
         core.readerAt(to).readAll({ fromPosition, ...(filter === undefined ? {} : { filter }) }),
+      readParked: (parked) => eventsOf(core, parked),
     });
     this.#held.add(build);
     return build;
@@ -202,55 +208,65 @@ export class SqlProcessor implements Processor {
   }
 }
 
+interface SqlParkingOptions {
+  readonly processor: string;
+  readonly label: string;
+  readonly attempts: number;
+  build(): SqlBuild | undefined;
+  warn(error: unknown): void;
+}
+
 /** The parked events as the store shows them; those of the build that serves. */
 class SqlParking implements ParkingControls {
-  readonly #processor: string;
-  readonly #label: string;
-  readonly #attempts: number;
-  readonly #build: () => SqlBuild | undefined;
+  readonly #options: SqlParkingOptions;
 
-  constructor(processor: string, label: string, attempts: number, build: () => SqlBuild | undefined) {
-    this.#processor = processor;
-    this.#label = label;
-    this.#attempts = attempts;
-    this.#build = build;
+  constructor(options: SqlParkingOptions) {
+    this.#options = options;
   }
 
   get count(): number {
-    return this.#build()?.parkedCount ?? 0;
+    return this.#options.build()?.parkedCount ?? 0;
   }
 
   async *list(): AsyncGenerator<ParkedEvent> {
+    const { processor, attempts } = this.#options;
     for (const { position, id: eventId, ...parked } of await this.#parked()) {
-      const id = parkedIdOf(this.#processor, { position, part: 0 });
-      const about = { key: undefined, work: undefined, attempts: this.#attempts, waiting: false };
-      yield { id, processor: this.#processor, position, eventId, ...parked, ...about };
+      const id = parkedIdOf(processor, { position, part: 0 });
+      const about = { key: undefined, work: undefined, attempts, waiting: false };
+      yield { id, processor, position, eventId, ...parked, ...about };
     }
   }
 
   async replay(id: string | undefined): Promise<ReplayResult> {
-    const build = this.#build();
+    const { build, label, warn } = this.#options;
     const positions = id === undefined ? (await this.#parked()).map((one) => one.position) : [positionOf(id)];
     let replayed = 0;
+    let skipped = 0;
     for (const position of positions) {
       try {
-        if ((await build?.unpark(position, false)) === true) replayed += 1;
-        else if (id !== undefined) throw notParked(id);
+        const outcome = await build()?.replayParked(position);
+        if (outcome === "replayed") replayed += 1;
+        else if (outcome !== undefined) {
+          skipped += 1;
+          warn(outcome);
+        } else if (id !== undefined) throw notParked(id);
       } catch (error) {
-        if (!(error instanceof HandlerFailure)) throw asPublicError(error, this.#label);
+        if (!(error instanceof HandlerFailure)) throw asPublicError(error, label);
       }
     }
-    return { replayed, parked: positions.length - replayed };
+    return { replayed, parked: positions.length - replayed - skipped, ...(skipped === 0 ? {} : { skipped }) };
   }
 
   async skip(id: string): Promise<void> {
+    const { build, label } = this.#options;
     const position = positionOf(id);
-    const skipped = await withPublicErrors(this.#label, async () => await this.#build()?.unpark(position, true));
+    const skipped = await withPublicErrors(label, async () => await build()?.skipParked(position));
     if (skipped !== true) throw notParked(id);
   }
 
   async #parked(): Promise<readonly ParkedSqlEvent[]> {
-    return await withPublicErrors(this.#label, async () => (await this.#build()?.parked()) ?? []);
+    const { build, label } = this.#options;
+    return await withPublicErrors(label, async () => (await build()?.parked()) ?? []);
   }
 }
 

@@ -4,11 +4,13 @@
  */
 
 import { InvalidArgumentError, OverloadedError, StoreClosedError } from "../errors.ts";
+import { eventsOf, type ReplayResult } from "../processors/parking.ts";
 import { delayAfter } from "../processors/retries.ts";
 import { type Settle, waitAmong } from "../processors/waiting.ts";
 import type { Clock } from "../runtime/clock.ts";
 import { pause } from "../runtime/deadline.ts";
 import type { Random } from "../runtime/random.ts";
+import type { RecordedEvent } from "../vocabulary/event.ts";
 import type { SqlProjection } from "./define-sql-projection.ts";
 import { isDatabaseTrouble, messageOf, withPublicErrors } from "./failures.ts";
 import type { LogFeed, ProjectionSource } from "./log-feed.ts";
@@ -162,9 +164,17 @@ export class SqlProjectionRunner {
     return await this.#told(async () => (await this.#serving?.build.parked()) ?? []);
   }
 
-  async unpark(position: number, skip: boolean): Promise<void> {
-    if ((await this.#told(async () => await this.#serving?.build.unpark(position, skip))) !== true)
-      throw new InvalidArgumentError("position", `is not that of a parked event: ${position}`);
+  async replayParked(position: number): Promise<ReplayResult> {
+    const outcome = await this.#told(async () => await this.#serving?.build.replayParked(position));
+    if (outcome === undefined) throw notParked(position);
+    if (outcome === "replayed") return { replayed: 1, parked: 0 };
+    this.#options.onError(outcome);
+    return { replayed: 0, parked: 0, skipped: 1 };
+  }
+
+  async skipParked(position: number): Promise<void> {
+    if ((await this.#told(async () => await this.#serving?.build.skipParked(position))) !== true)
+      throw notParked(position);
   }
 
   async #told<T>(work: () => Promise<T>): Promise<T> {
@@ -226,6 +236,7 @@ export class SqlProjectionRunner {
       build: row.build,
       registry: this.#builds.registry,
       read: (from, to) => readBetween(source, filter, from, to),
+      readParked: (parked) => readParked(source, parked),
     });
     const track: SqlTrack = new SqlTrack({
       ...{ build, filter, feed, leaseMs, clock, random },
@@ -305,6 +316,25 @@ export class SqlProjectionRunner {
 function progressState(track: SqlTrack): SqlRebuildProgress["state"] {
   const { state } = track;
   return state === "standby" || state === "paused" || state === "failed" ? state : "running";
+}
+
+function notParked(position: number): InvalidArgumentError {
+  return new InvalidArgumentError("position", `is not that of a parked event: ${position}`);
+}
+
+/** As `eventsOf`, as far as the source can tell. */
+async function readParked(source: ProjectionSource, parked: ParkedSqlEvent): Promise<readonly RecordedEvent[]> {
+  const { position } = parked;
+  const { asOf, streamInfo } = source;
+  const isThere = (await source.lastPosition()) >= position;
+  if (isThere && asOf !== undefined && streamInfo !== undefined) {
+    const reader = { streamInfo: streamInfo.bind(source) };
+    return await eventsOf({ readerAt: asOf.bind(source), reader }, parked);
+  }
+  const events = await Array.fromAsync(readBetween(source, undefined, position, position));
+  if (events.length === 0)
+    throw new InvalidArgumentError("position", `is that of an event which its source does not have: ${position}`);
+  return events;
 }
 
 async function* readBetween(

@@ -123,6 +123,70 @@ test("A decision over a query answers with its events and the state behind those
   expect(done.events[0]?.metadata.actor).toBe("kim");
 });
 
+test("A decision over a query says that events were dropped up to where it has read, and only then", async () => {
+  await using store = await openEventStore({ url: "memory:", events: [course, account], compaction: false });
+  const told: (true | undefined)[] = [];
+  const deciding = (name: string, student: string): Decision<Enrolments, Definitions> => {
+    const decision = enrolment(name, student);
+    return {
+      ...decision,
+      decide: (state, context) => {
+        told.push(context.incomplete);
+        return decision.decide(state, context);
+      },
+    };
+  };
+  const keyed = { idempotencyKey: "first" };
+  const first = await store.decide(deciding("go", "ann"), keyed);
+  await store.decide(deciding("go", "bob"));
+  // Hidden from the stream, and in the log still.
+  await store.truncateStream("course-go", { beforeVersion: 2 });
+  const whole = await store.decide({ ...deciding("go", "cem"), decide: () => [] });
+  expect(whole.state).toEqual({ inCourse: 2, ofStudent: 0 });
+  for (const done of [first, whole, await store.decide(deciding("go", "ann"), keyed)])
+    expect(done).not.toHaveProperty("incomplete");
+
+  expect((await store.compact()).eventsDropped).toBe(1);
+  const left = await store.decide(deciding("go", "cem"));
+  expect(left).toMatchObject({ state: { inCourse: 2, ofStudent: 1 }, incomplete: true });
+  expect(await store.decide({ ...deciding("go", "dee"), decide: () => [] })).toMatchObject({ incomplete: true });
+  // Nobody knows that what is gone has nothing to do with this one.
+  expect(await store.decide(deciding("chess", "eve"))).toMatchObject({ incomplete: true });
+  const again = await store.decide(deciding("go", "ann"), keyed);
+  expect(again).toMatchObject({ replayed: true, state: { inCourse: 0, ofStudent: 0 }, incomplete: true });
+  expect(told).toEqual([undefined, undefined, true, true]);
+  const { filter: _, ...parts } = deciding("chess", "fay");
+  expect(await store.decide({ ...parts, streams: ["course-chess"] })).not.toHaveProperty("incomplete");
+});
+
+test("A decision that is made again counts what was dropped behind its first attempt", async () => {
+  await using store = await openEventStore({ url: "memory:", events: [course, account], compaction: false });
+  await store.decide(enrolment("go", "ann"));
+  const told: unknown[] = [];
+  const done = await store.decide(
+    {
+      ...enrolment("go", "bob"),
+      decide: async ({ inCourse }, { incomplete }) => {
+        told.push([inCourse, incomplete]);
+        if (told.length === 1) {
+          await store.decide(enrolment("go", "cem"));
+          await store.decide(enrolment("go", "dee"));
+          await store.truncateStream("course-go", { beforeVersion: 3 });
+          await store.compact();
+        }
+        return [];
+      },
+    },
+    { idempotencyKey: "bob" },
+  );
+  // The first event was read before it was dropped, the second was not.
+  expect(told).toEqual([
+    [1, undefined],
+    [2, true],
+  ]);
+  expect(done).toMatchObject({ incomplete: true });
+});
+
 test("Decisions over streams see them in the order of what happened, and write all or nothing", async () => {
   await using store = await opened();
   await store.append("account-a", [{ type: "Deposited", data: { amount: 100 } }], { expectedVersion: "no-stream" });

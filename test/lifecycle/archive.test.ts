@@ -165,6 +165,26 @@ describe("Archiving a stream", () => {
     await store.close();
   });
 
+  test("takes with it what a rule hides, so that there is no hole in it, with the rule or without", async () => {
+    const objects = openMemoryObjects(testClock(new Date("2026-01-01")));
+    const { store } = await openWithCore(openMemoryKv(createMemoryStorage()), { compaction: false }, objects);
+    await fill(store, "cart-1", 30);
+    await store.archiveStream("cart-1", { beforeVersion: 3 });
+    await store.setRetention("cart-1", { maxCount: 2 });
+    // What the archive has already may come back.
+    await store.archiveStream("cart-1", { beforeVersion: 3 });
+    expect(await store.archiveStream("cart-1")).toMatchObject({ events: 2, archivedBefore: 31 });
+    expect((await store.verify()).breaks).toEqual([]);
+    await store.setRetention("cart-1", null);
+    for (let pass = 1; pass <= 2; pass += 1) {
+      expect((await read(store, "cart-1")).map(({ version }) => version)).toEqual([29, 30]);
+      expect(await store.streamInfo("cart-1")).toMatchObject({ truncatedBefore: 29, archivedBefore: 31 });
+      expect((await store.verify()).breaks).toEqual([]);
+      await store.compact();
+    }
+    await store.close();
+  });
+
   test("loses its objects behind their rows, also where a pass was broken off in between", async () => {
     const inner = openMemoryObjects(testClock(new Date("2026-01-01")));
     const failures: Error[] = [];

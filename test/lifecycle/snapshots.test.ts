@@ -1,12 +1,14 @@
 /** Snapshots in the background: which streams get one, of which versions, and what a load costs with it. */
 
 import { expect, setDefaultTimeout, test } from "bun:test";
+import type { AnyDecider } from "../../src/decider/define-decider.ts";
+import { Snapshots } from "../../src/decider/snapshots.ts";
 import { snapshotKey } from "../../src/format/key-families.ts";
 import { defineDecider, type EventStore } from "../../src/index.ts";
 import { createMemoryStorage, type MemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
-import { openEventStoreOn } from "../../src/store/open-event-store.ts";
+import { openEventStoreOn, openWithCore } from "../../src/store/open-event-store.ts";
 import type { OpenOptions } from "../../src/store/open-options.ts";
-import { until } from "../support/collect.ts";
+import { errorOf, until } from "../support/collect.ts";
 import { defineShow, foldShow, type ShowDecider, type ShowEvents, show } from "../support/show.ts";
 
 setDefaultTimeout(60_000);
@@ -120,6 +122,69 @@ test("One that is written otherwise takes the place of those of lower versions, 
   expect([1, 4].map((version) => has(storage, "1", version))).toEqual([false, true]);
   await store.snapshot(shows(2), "1");
   expect([2, 4].map((version) => has(storage, "1", version))).toEqual([true, true]);
+});
+
+test("A snapshot of a lower version that a truncated stream rests on stays, until one of the new version reaches as far", async () => {
+  const storage = createMemoryStorage();
+  const [former, current] = [shows(1, 20), shows(3, 20)];
+  {
+    await using store = await open(storage, { ...off, deciders: [former] });
+    for (const id of ["a", "b", "c", "d"]) await appendSeats(store, id, 40);
+    expect(await store.compact()).toMatchObject({ snapshotsWritten: 4 });
+    await appendSeats(store, "a", 5);
+    await store.truncateStream("show-a", { beforeVersion: 41 });
+    // Its snapshot does not reach to what is left.
+    await appendSeats(store, "b", 5);
+    await store.truncateStream("show-b", { beforeVersion: 43 });
+    await store.truncateStream("show-d", { beforeVersion: 41 });
+    await store.deleteStream("show-d", { expectedVersion: "any" });
+  }
+  await using store = await open(storage, { ...off, deciders: [current] });
+  await store.compact();
+  expect(["a", "b", "c", "d"].map((id) => has(storage, id))).toEqual([true, false, false, true]);
+  await store.undeleteStream("show-d");
+  expect((await store.load(former, "d")).version).toBe(40);
+  expect(await errorOf(store.load(current, "a"))).toMatchObject({ code: "stream-truncated" });
+  const events = Array.from({ length: 45 }, (_, index) => seat(index < 40 ? index : index - 40));
+  expect(await store.load(former, "a")).toEqual({ state: foldShow(events), version: 45 });
+
+  await appendSeats(store, "a", 20);
+  expect(await store.compact()).toMatchObject({ snapshotsDropped: 0 });
+  expect((await store.load(former, "a")).version).toBe(65);
+  const told = defineShow({ snapshots: { version: 3, everyEvents: 20 }, truncated: "fold" });
+  await store.snapshot(told, "a");
+  expect([1, 3].map((version) => has(storage, "a", version))).toEqual([false, true]);
+});
+
+test("A snapshot of a lower version stays where that of the new one does not reach as far", async () => {
+  const storage = createMemoryStorage();
+  {
+    await using store = await open(storage);
+    await appendSeats(store, "1", 5);
+    await store.snapshot(shows(2), "1");
+    await appendSeats(store, "1", 5);
+    await store.snapshot(shows(1), "1");
+    await store.truncateStream("show-1", { beforeVersion: 11 });
+  }
+  await using store = await open(storage, { ...off, deciders: [shows(2)] });
+  expect(await store.compact()).toMatchObject({ snapshotsDropped: 0 });
+  expect((await store.load(shows(1), "1")).version).toBe(10);
+  expect(await errorOf(store.load(shows(2), "1"))).toMatchObject({ code: "stream-truncated" });
+});
+
+test("A snapshot that is written late does not drop one that reaches further", async () => {
+  const storage = createMemoryStorage();
+  const opened = await openWithCore(openMemoryKv(storage), { events: [show], ...off });
+  await using store = opened.store;
+  await appendSeats(store, "1", 5);
+  const loaded = await store.load(shows(2), "1");
+  const late = { ...loaded, position: 5, since: 0 };
+  await appendSeats(store, "1", 5);
+  await store.snapshot(shows(1), "1");
+  await new Snapshots(opened.core).write(shows(2) as unknown as AnyDecider, { version: 2 }, "show-1", late);
+  expect([1, 2].map((version) => has(storage, "1", version))).toEqual([true, true]);
+  await store.snapshot(shows(2), "1");
+  expect([1, 2].map((version) => has(storage, "1", version))).toEqual([false, true]);
 });
 
 test("A slow load leaves a snapshot behind, a quick one does not", async () => {

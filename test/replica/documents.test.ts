@@ -116,8 +116,8 @@ describe("Documents on a replica", () => {
       last = await count(store, keys.length);
       await store.waitFor("numbers", last);
     }
-    // It is of version 1, and sees what later versions have made.
-    const projection = numbers(1);
+    // It is of version 6, and sees what the versions before have made.
+    const projection = numbers(6);
     await using replica = await read(where, [projection], []);
     const ours = replica.documents(projection);
     const factors = new Set<number>();
@@ -147,6 +147,50 @@ describe("Documents on a replica", () => {
     done = true;
     await looking;
     expect([...factors].toSorted()).toEqual([1, 2, 3, 4, 5, 6]);
+  });
+
+  test("of an older version are read until a newer one serves, and are refused from then on", async () => {
+    await using where = await folderPlace();
+    {
+      await using store = await write(where, [numbers(1)], []);
+      await store.waitFor("numbers", await count(store, 10));
+      await store.pauseProcessor("numbers");
+    }
+    const projection = numbers(1);
+    await using former = await read(where, [projection], []);
+    const documents = former.documents(projection);
+    const newer = numbers(2);
+    await using store = await write(where, [newer], []);
+    // What is paused is not built either.
+    const last = await count(store, 3);
+    await former.waitForPosition(last);
+    expect([await documents.get("k7"), (await collect(documents.list())).length]).toEqual([7, 10]);
+    await store.resumeProcessor("numbers");
+    await store.waitFor("numbers", last);
+    await until(async () => (await store.documents(newer).get("k7")) === 14);
+    const problem =
+      'version of "numbers" goes back: the store serves version 2, which a replica with version 1 cannot read';
+    const reads = [
+      () => documents.get("k7"),
+      () => documents.get("k7", { atLeast: last }),
+      () => documents.getMany(["k1"]),
+      () => collect(documents.list()),
+      () => collect(documents.find("parity", "even")),
+    ];
+    const isRefused = (): Promise<boolean> =>
+      documents.get("k7").then(
+        () => false,
+        () => true,
+      );
+    await until(isRefused);
+    for (const look of reads)
+      expect(await errorOf(look)).toMatchObject({ code: "invalid-argument", argument: "version", message: problem });
+    // Whoever is as new, or newer, reads them.
+    for (const version of [2, 3]) {
+      const own = numbers(version);
+      await using other = await read(where, [own], []);
+      expect(await other.documents(own).get("k7", { atLeast: last })).toBe(14);
+    }
   });
 
   test("of what nobody has run are not there; of what is no projection there are none", async () => {

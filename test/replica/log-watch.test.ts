@@ -1,13 +1,15 @@
-/** Following a log whose byte store tells of its progress a moment before its rows can be read. */
+/** Following a log: its byte store tells of its progress a moment before its rows can be read, and events are dropped behind it. */
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import type { KeyValueReader } from "../../src/kv/kv.ts";
-import { openMemoryKv } from "../../src/kv/memory-kv.ts";
+import { createMemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
 import { LogFollower } from "../../src/log/log-follower.ts";
+import { LogReader } from "../../src/log/log-reader.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { LogWatch } from "../../src/store/log-watch.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
-import { until } from "../support/collect.ts";
+import { collect, until } from "../support/collect.ts";
+import { dropPositions, range, reasonsFor } from "../support/dropping.ts";
 
 setDefaultTimeout(60_000);
 
@@ -48,4 +50,24 @@ test("A look that comes between the progress and its rows is not the last one", 
   expect(follower.end.lastPosition).toBe(2);
   watch.stop();
   await store.close();
+});
+
+test("What was dropped is handed out of memory until the next look, though reads pass over it, and not behind that", async () => {
+  const storage = createMemoryStorage();
+  {
+    await using store = await openEventStoreOn(openMemoryKv(storage), {});
+    const events = range(1, 5).map(() => ({ type: "Noted", data: {} }));
+    await store.append("a-1", events, { expectedVersion: "any" });
+  }
+  const kv = openMemoryKv(storage);
+  const follower = await LogFollower.open(kv, "memory:");
+  const inMemory = (): readonly number[] => follower.recent.slice(1, 5, 100).events.map(([{ position }]) => position);
+  await dropPositions(kv, reasonsFor([2, 3]));
+  const read = (await collect(new LogReader(kv).forwards(1, 5))).flat().map(({ position }) => position);
+  expect(read).toEqual([1, 4, 5]);
+  expect(inMemory()).toEqual([1, 2, 3, 4, 5]);
+  // It has not grown.
+  expect(await follower.advance()).toBe(false);
+  expect(inMemory()).toEqual([1, 4, 5]);
+  await kv.close();
 });

@@ -72,8 +72,10 @@ export class LifecycleModel {
     if (stream === undefined) return "invalid-argument";
     if (stream.deletedAtMs !== undefined) return "stream-deleted";
     if (beforeVersion > stream.events.length + 1) return "invalid-argument";
-    const from = Math.max(stream.truncatedBefore, stream.archivedBefore, this.#keptByCount(streamName, stream));
-    if (from >= beforeVersion) return true;
+    const kept = this.#keptByCount(streamName, stream);
+    const next = Math.max(stream.truncatedBefore, stream.archivedBefore);
+    if (Math.max(next, kept) >= beforeVersion) return true;
+    if (kept > next) stream.truncatedBefore = kept;
     stream.archivedBefore = beforeVersion;
     return this.#told(nowMs);
   }

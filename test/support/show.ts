@@ -49,6 +49,7 @@ export function defineShow(
   options: {
     readonly name?: string;
     readonly snapshots?: SnapshotPolicy<ShowState>;
+    readonly truncated?: "refuse" | "fold";
     readonly seen?: (state: ShowState) => unknown;
   } = {},
 ): ShowDecider {
@@ -95,6 +96,7 @@ export function defineShow(
       },
     },
     ...(options.snapshots === undefined ? {} : { snapshots: options.snapshots }),
+    ...(options.truncated === undefined ? {} : { truncated: options.truncated }),
   });
 }
 
