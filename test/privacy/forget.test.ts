@@ -22,9 +22,9 @@ import type { ProjectionMode } from "../../src/processors/define-projection.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { collect, errorOf, until } from "../support/collect.ts";
+import { forwardingKv } from "../support/forwarding-kv.ts";
 import { encryption, people, peopleStorage, registered } from "../support/people.ts";
 import { sqliteDatabase } from "../support/reporting.ts";
-import { steppingKv } from "../support/stepping.ts";
 
 setDefaultTimeout(60_000);
 
@@ -141,17 +141,15 @@ describe("Forgetting a subject", () => {
     let holding = false;
     let onPut: (() => Promise<void>) | undefined;
     const memory = openMemoryKv(storage);
-    const kv = steppingKv(memory, () => {});
-    const gated: typeof kv = {
-      ...kv,
+    const gated = forwardingKv(memory, {
       write: async (operations) => {
         if (holding) {
           held.resolve();
           await go.promise;
         }
-        await kv.write(operations);
+        await memory.write(operations);
       },
-    };
+    });
     const objects: ObjectAccess = {
       ...inner,
       put: async (...given) => {
