@@ -4,6 +4,7 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import * as v from "valibot";
 import { snapshotSpan } from "../../src/format/key-families.ts";
 import { decodeKeyShard, keyShardName } from "../../src/format/key-shard.ts";
+import { allDocumentKeysSpan, documentSpan } from "../../src/format/processor-keys.ts";
 import {
   type Decider,
   defineDecider,
@@ -12,6 +13,7 @@ import {
   openEventStore,
   openPartitionedEventStore,
   type Projection,
+  StorageUnavailableError,
   type SubjectForgotten,
 } from "../../src/index.ts";
 import { createMemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
@@ -217,6 +219,41 @@ describe("Forgetting a subject", () => {
       });
       const after = await store.documents(cards).get("1", { atLeast: renamed.position });
       expect(after).toEqual({ name: "Robin", renamed: 1 });
+    });
+  }
+
+  for (const mode of ["inline", "async"] satisfies ProjectionMode[]) {
+    test(`leaves nothing of ${mode} documents that were built anew and could not be removed yet`, async () => {
+      const memory = openMemoryKv(createMemoryStorage());
+      const old = [documentSpan("names", 1, ""), allDocumentKeysSpan("names", 1)];
+      const isOld = (key: Uint8Array): boolean =>
+        old.some(({ start, end }) => Buffer.compare(start, key) <= 0 && Buffer.compare(key, end) < 0);
+      const [isFailing, warned] = [{ now: true }, Promise.withResolvers<unknown>()];
+      const kv = forwardingKv(memory, {
+        write: async (operations) => {
+          if (isFailing.now && operations.some(({ kind, key }) => kind === "delete" && isOld(key)))
+            throw new StorageUnavailableError("simulated", { outcome: "not-applied" });
+          await memory.write(operations);
+        },
+      });
+      const names = namesProjection(mode, false);
+      const options = { events: [people], encryption, projections: [names], onError: warned.resolve };
+      await using store = await openEventStoreOn(kv, options, openMemoryObjects(systemClock));
+      const { position } = await store.append("person-1", [registered("1", "Kim")], { expectedVersion: 0 });
+      await store.waitFor("names", position);
+      await store.rebuild("names");
+      expect(await warned.promise).toMatchObject({ code: "storage-unavailable" });
+      const rows = async (): Promise<number> => {
+        const cursors = await Promise.all(old.map((span) => memory.scan(span, "lookup")));
+        const found = await Promise.all(cursors.map((cursor) => cursor.next(100)));
+        return found.flat().length;
+      };
+      expect(await rows()).toBe(2);
+      // As long as they cannot be removed, it is not done; once they can, it is carried to its end.
+      expect(await errorOf(store.forget("person:1"))).toMatchObject({ code: "storage-unavailable" });
+      isFailing.now = false;
+      await store.forget("person:1");
+      expect(await rows()).toBe(0);
     });
   }
 
