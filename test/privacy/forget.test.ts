@@ -4,7 +4,7 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import * as v from "valibot";
 import { snapshotSpan } from "../../src/format/key-families.ts";
 import { decodeKeyShard, keyShardName } from "../../src/format/key-shard.ts";
-import { allDocumentKeysSpan, documentSpan } from "../../src/format/processor-keys.ts";
+import { allDocumentKeysSpan, documentKey, documentSpan } from "../../src/format/processor-keys.ts";
 import {
   type Decider,
   defineDecider,
@@ -16,6 +16,7 @@ import {
   StorageUnavailableError,
   type SubjectForgotten,
 } from "../../src/index.ts";
+import type { KvRange } from "../../src/kv/kv.ts";
 import { createMemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
 import { openMemoryObjects } from "../../src/kv/memory-objects.ts";
 import type { ObjectAccess } from "../../src/kv/objects.ts";
@@ -223,6 +224,40 @@ describe("Forgetting a subject", () => {
   }
 
   for (const mode of ["inline", "async"] satisfies ProjectionMode[]) {
+    test(`removes ${mode} documents that cannot be read, and their secondary keys with them`, async () => {
+      const storage = peopleStorage();
+      const lax = defineProjection("names", {
+        version: 1,
+        mode,
+        events: [people],
+        document: v.any(),
+        indexes: { name: (document: { name: string }) => [document.name, `the ${document.name}`] },
+        on: { Registered: ({ data }, docs) => docs.set(data.id, { name: data.name }) },
+      });
+      {
+        const { store, core } = await storage.open({ projections: [lax] });
+        for (const id of ["1", "2", "3"])
+          await store.append(`person-${id}`, [registered(id, `Kim ${id}`)], { expectedVersion: 0 });
+        await store.waitFor("names", 3);
+        const rubbish = { key: documentKey("names", 1, "2"), value: Buffer.from("rubbish") };
+        await core.submit({ rows: [{ kind: "put", ...rubbish }] });
+        await store.close();
+      }
+      // All three are against this one's schema; the second is damaged.
+      const { store, core } = await storage.open({ projections: [namesProjection(mode, false)], onError: () => {} });
+      const rows = async (span: KvRange): Promise<number> => {
+        const cursor = await core.rows.scan(span, "lookup");
+        const found = await cursor.next(100);
+        cursor.close();
+        return found.length;
+      };
+      expect(await rows(allDocumentKeysSpan("names", 1))).toBe(6);
+      for (const id of ["1", "2"]) expect((await store.forget(`person:${id}`)).documents).toBe(1);
+      expect(await rows(documentSpan("names", 1, ""))).toBe(1);
+      expect(await rows(allDocumentKeysSpan("names", 1))).toBe(2);
+      await store.close();
+    });
+
     test(`leaves nothing of ${mode} documents that were built anew and could not be removed yet`, async () => {
       const memory = openMemoryKv(createMemoryStorage());
       const old = [documentSpan("names", 1, ""), allDocumentKeysSpan("names", 1)];
