@@ -59,14 +59,23 @@ export function documentKeySpan(projection: string, generation: number, index: s
   return spanOf(Buffer.concat([prefix, orderedString(index), orderedString(value)]));
 }
 
-/** The document that a secondary key leads to. */
-export function keyOfDocumentKeyKey(key: Uint8Array): string {
+export interface DocumentKeyParts {
+  readonly index: string;
+  readonly value: string;
+  /** Of the document that the secondary key leads to. */
+  readonly key: string;
+}
+
+export function partsOfDocumentKeyKey(key: Uint8Array): DocumentKeyParts {
   const reader = new OrderedReader(key, 1);
   reader.string();
   reader.integer();
-  reader.string();
-  reader.string();
-  return reader.string();
+  return { index: reader.string(), value: reader.string(), key: reader.string() };
+}
+
+/** The document that a secondary key leads to. */
+export function keyOfDocumentKeyKey(key: Uint8Array): string {
+  return partsOfDocumentKeyKey(key).key;
 }
 
 /** All secondary keys of one generation. */

@@ -22,6 +22,8 @@ export interface LoadedDocument {
   readonly indexed: readonly DocumentIndexEntry[];
   /** It is stored, and cannot be read: whoever asks for it is told so. */
   readonly broken?: Error;
+  /** It is broken such that it does not even tell its secondary keys. */
+  readonly damaged?: boolean;
 }
 
 export const absentDocument: LoadedDocument = { document: undefined, indexed: [] };

@@ -5,8 +5,9 @@
 
 import { freezeDeeply } from "../decider/freeze.ts";
 import { InvalidDocumentError, StorageCorruptError } from "../errors.ts";
-import { checkpointKey, documentKey } from "../format/processor-keys.ts";
+import { allDocumentKeysSpan, checkpointKey, documentKey, partsOfDocumentKeyKey } from "../format/processor-keys.ts";
 import {
+  type DocumentIndexEntry,
   decodeDocument,
   decodeRecord,
   type PutRow,
@@ -41,6 +42,22 @@ export interface ApplyOptions {
   readonly changedMax?: number;
 }
 
+/** A document as it is stored. Throws `invalid-document`, without issues, for a damaged one. */
+export function decodeStored(projection: string, key: string, row: Uint8Array, value: Uint8Array): StoredDocument {
+  try {
+    return decodeDocument({ key: row, value }, key);
+  } catch (cause) {
+    if (cause instanceof StorageCorruptError) throw new InvalidDocumentError(projection, key, [], { cause });
+    throw cause;
+  }
+}
+
+function checked({ name, document: schema }: AnyProjection, key: string, { document }: StoredDocument): unknown {
+  const result = checkBySchema(schema, document, "document", `${name}.document`);
+  if ("issues" in result) throw new InvalidDocumentError(name, key, result.issues);
+  return result.value;
+}
+
 /** A stored document, checked. Throws `invalid-document`, naming its key, for a damaged one, and one against the schema. */
 export function readDocument(
   projection: AnyProjection,
@@ -48,17 +65,8 @@ export function readDocument(
   row: Uint8Array,
   value: Uint8Array,
 ): StoredDocument {
-  const { name, document: schema } = projection;
-  let stored: StoredDocument;
-  try {
-    stored = decodeDocument({ key: row, value }, key);
-  } catch (cause) {
-    if (cause instanceof StorageCorruptError) throw new InvalidDocumentError(name, key, [], { cause });
-    throw cause;
-  }
-  const checked = checkBySchema(schema, stored.document, "document", `${name}.document`);
-  if ("issues" in checked) throw new InvalidDocumentError(name, key, checked.issues);
-  return { ...stored, document: checked.value };
+  const stored = decodeStored(projection.name, key, row, value);
+  return { ...stored, document: checked(projection, key, stored) };
 }
 
 export class DocumentStore {
@@ -160,6 +168,27 @@ export class DocumentStore {
     }
   }
 
+  /** The same for documents that will go: damaged ones, which do not tell their secondary keys, are looked for among all of these. */
+  async loadToErase(keys: readonly string[]): Promise<void> {
+    await this.load(keys);
+    const damaged = new Map<string, DocumentIndexEntry[]>();
+    for (const key of keys) if (this.#fetched.get(key)?.damaged === true) damaged.set(key, []);
+    if (damaged.size === 0) return;
+    const cursor = await this.#core.rows.scan(allDocumentKeysSpan(this.#projection.name, this.generation), "replay");
+    try {
+      for (let rows = await cursor.next(readAtOnce); rows.length > 0; rows = await cursor.next(readAtOnce)) {
+        for (const row of rows) {
+          const { index, value, key } = partsOfDocumentKeyKey(row.key);
+          damaged.get(key)?.push([index, value]);
+        }
+      }
+    } finally {
+      cursor.close();
+    }
+    for (const [key, indexed] of damaged)
+      this.#fetched.set(key, { ...absentDocument, ...this.#fetched.get(key), indexed });
+  }
+
   /** What an overlay of this store has changed is durable. */
   confirm(overlay: DocumentOverlay, bytes: number): void {
     const each = Math.ceil(bytes / Math.max(1, overlay.changed)) + bytesPerDocument;
@@ -176,14 +205,17 @@ export class DocumentStore {
   }
 
   #read(key: string, row: Uint8Array, value: Uint8Array): LoadedDocument {
+    let indexed: readonly DocumentIndexEntry[] | undefined;
     try {
-      const { document, indexed } = readDocument(this.#projection, key, row, value);
-      return { document: freezeDeeply(document), indexed };
+      const stored = decodeStored(this.#projection.name, key, row, value);
+      // It stands under these whether or not it is what the schema says.
+      indexed = stored.indexed;
+      return { document: freezeDeeply(checked(this.#projection, key, stored)), indexed };
     } catch (error) {
       if (!(error instanceof InvalidDocumentError)) throw error;
       const { projection, issues } = error;
       const broken = new InvalidDocumentError(projection, key, issues, { cause: error, outcome: "not-applied" });
-      return { ...absentDocument, broken };
+      return { document: undefined, indexed: indexed ?? [], broken, damaged: indexed === undefined };
     }
   }
 

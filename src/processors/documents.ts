@@ -6,13 +6,7 @@
  */
 
 import { freezeDeeply } from "../decider/freeze.ts";
-import {
-  InvalidArgumentError,
-  InvalidDocumentError,
-  OverloadedError,
-  printable,
-  StorageCorruptError,
-} from "../errors.ts";
+import { InvalidArgumentError, OverloadedError, printable } from "../errors.ts";
 import {
   documentKey,
   documentKeyKey,
@@ -21,14 +15,14 @@ import {
   keyOfDocumentKey,
   keyOfDocumentKeyKey,
 } from "../format/processor-keys.ts";
-import { decodeDocument, type StoredDocument } from "../format/processor-records.ts";
+import type { StoredDocument } from "../format/processor-records.ts";
 import type { KvRange, KvReader, KvRow } from "../kv/kv.ts";
 import { checkInteger, checkOptions, checkSignal } from "../log/arguments.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import { pause } from "../runtime/deadline.ts";
 import { checkName } from "../vocabulary/names.ts";
 import type { AnyProjection } from "./define-projection.ts";
-import { readDocument } from "./document-store.ts";
+import { decodeStored, readDocument } from "./document-store.ts";
 import type { DocumentReader, WaitForOptions } from "./face.ts";
 
 /** How many documents are read at once. */
@@ -205,7 +199,8 @@ export class StoredDocuments implements DocumentReader<unknown, string> {
     const { projection } = this.#options;
     const stored = isCurrent
       ? readDocument(projection, key, row, value)
-      : decodeUnchecked(projection.name, key, row, value);
+      : // Of another version: it is what that made it.
+        decodeStored(projection.name, key, row, value);
     return { ...stored, document: freezeDeeply(stored.document) };
   }
 }
@@ -242,16 +237,6 @@ export function freshInStore(options: {
     }
     if (atLeast !== undefined) await waitFor(name, atLeast, limits);
   };
-}
-
-/** A document of an older version: it is what that made it. */
-function decodeUnchecked(projection: string, key: string, row: Uint8Array, value: Uint8Array): StoredDocument {
-  try {
-    return decodeDocument({ key: row, value }, key);
-  } catch (cause) {
-    if (cause instanceof StorageCorruptError) throw new InvalidDocumentError(projection, key, [], { cause });
-    throw cause;
-  }
 }
 
 interface Bounds {

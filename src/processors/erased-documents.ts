@@ -36,7 +36,7 @@ export async function eraseIn(
     position,
   }: { readonly projection: AnyProjection; readonly subject: string; readonly position: number },
 ): Promise<number> {
-  await documents.load(keys);
+  await documents.loadToErase(keys);
   const { personal } = projection;
   const change = personal?.erase === undefined ? undefined : (document: unknown) => personal.erase?.(document, subject);
   return keys.filter((key) => overlay.erase(key, position, change)).length;

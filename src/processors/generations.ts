@@ -4,6 +4,7 @@
  * bounded steps, in the background, also after a restart.
  */
 
+import { StoreClosedError } from "../errors.ts";
 import type { KeySpan } from "../format/key-families.ts";
 import { allDocumentKeysSpan, checkpointKey, documentSpan } from "../format/processor-keys.ts";
 import type { KvOperation } from "../kv/kv.ts";
@@ -28,7 +29,7 @@ export class Generations {
     this.#projection = projection;
     core.onClose(async () => {
       this.#closed = true;
-      await this.#removing;
+      await this.#removing?.catch(() => {});
     });
   }
 
@@ -103,41 +104,48 @@ export class Generations {
 
   /** Removes what is left of old generations, in the background. */
   removeOld(): void {
-    const { dropping = [] } = this.#settings.get(this.#projection.name);
-    if (dropping.length === 0 || this.#removing !== undefined || this.#closed) return;
-    this.#removing = this.#remove(dropping)
-      .catch((error: unknown) => {
-        // The next opening goes on with it.
-        if (!this.#closed) this.#core.warn(error);
-      })
-      .finally(() => {
-        this.#removing = undefined;
-      });
+    this.removed().catch((error: unknown) => {
+      // The next opening goes on with it.
+      if (!this.#closed) this.#core.warn(error);
+    });
   }
 
-  async #remove(dropping: readonly number[]): Promise<void> {
+  /** Resolves when nothing is left of old generations. Throws as a commit, and `store-closed` where it closes meanwhile. */
+  async removed(): Promise<void> {
+    if (this.#oldest() === undefined) return;
+    if (this.#closed) throw new StoreClosedError();
+    this.#removing ??= this.#remove();
+    await this.#removing;
+  }
+
+  #oldest(): number | undefined {
+    return this.#settings.get(this.#projection.name).dropping?.[0];
+  }
+
+  async #remove(): Promise<void> {
     const { name } = this.#projection;
-    for (const generation of dropping) {
-      for (const span of [documentSpan(name, generation, ""), allDocumentKeysSpan(name, generation)]) {
-        if (!(await this.#removeSpan(span))) return;
+    try {
+      for (let generation = this.#oldest(); generation !== undefined; generation = this.#oldest()) {
+        await this.#removeSpan(documentSpan(name, generation, ""));
+        await this.#removeSpan(allDocumentKeysSpan(name, generation));
+        await this.#core.submit({ rows: [{ kind: "delete", key: checkpointKey(name, generation) }] });
+        await this.#settings.update(name, (settings) => ({
+          dropping: (settings.dropping ?? []).filter((one) => one !== generation),
+        }));
       }
-      await this.#core.submit({ rows: [{ kind: "delete", key: checkpointKey(name, generation) }] });
-      await this.#settings.update(name, (settings) => ({
-        dropping: (settings.dropping ?? []).filter((one) => one !== generation),
-      }));
+    } finally {
+      // At once with the last look, so that nobody waits for a removal that would not see what they have added.
+      this.#removing = undefined;
     }
-    this.#removing = undefined;
-    this.removeOld();
   }
 
-  /** Whether all of it is gone. */
-  async #removeSpan(span: KeySpan): Promise<boolean> {
+  async #removeSpan(span: KeySpan): Promise<void> {
     const cursor = await this.#core.rows.scan(span, "lookup");
     try {
       for (;;) {
-        if (this.#closed) return false;
+        if (this.#closed) throw new StoreClosedError();
         const rows = await cursor.next(removedRowsAtOnce);
-        if (rows.length === 0) return true;
+        if (rows.length === 0) return;
         await this.#core.submit({ rows: rows.map(({ key }): KvOperation => ({ kind: "delete", key })) });
       }
     } finally {

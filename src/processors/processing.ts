@@ -41,6 +41,7 @@ export class Processing {
   readonly #host: ProcessorHost;
   readonly #runner: ProcessorRunner;
   readonly #documents = new Map<AnyProjection, DocumentReader<unknown, string>>();
+  readonly #generations: Generations[] = [];
 
   /** Throws `invalid-argument` for what is no definition, names that are taken, and events that the store does not know. */
   constructor(core: StoreCore, options: ProcessingOptions, execute: ProcessorHost["execute"]) {
@@ -75,9 +76,14 @@ export class Processing {
     }
   }
 
-  /** Takes a forgotten subject out of the documents of all projections that declare where it is; how many that changed. */
+  /**
+   * Takes a forgotten subject out of the documents of all projections that declare where it is; how many that changed. Old
+   * generations of documents, which nobody reads but which have it still, are gone when it resolves.
+   */
   async erase(subject: string): Promise<number> {
-    return await this.#runner.erase(subject);
+    const erased = await this.#runner.erase(subject);
+    await Promise.all(this.#generations.map((generations) => generations.removed()));
+    return erased;
   }
 
   /** Whether a processor of this name runs here. */
@@ -114,6 +120,7 @@ export class Processing {
         return;
       case "async": {
         const generations = new Generations(core, settings, projection);
+        this.#generations.push(generations);
         this.#runner.add(asyncProjection(projection, core, generations));
         this.#documents.set(
           projection,
@@ -126,6 +133,7 @@ export class Processing {
         inline.push(one);
         this.#runner.add(inlineProcessor(one));
         const { generations } = one;
+        this.#generations.push(generations);
         // An old version serves as it stands; one that is current is waited for until commits carry it.
         const ready = (): Promise<void> | undefined => (one.isActive || !generations.isCurrent ? undefined : one.ready);
         this.#documents.set(projection, this.#stored(projection, generations, ready));

@@ -3,7 +3,6 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import * as v from "valibot";
 import { defineEvents, defineProjection, defineReactor, event, openEventStore } from "../../src/index.ts";
-import type { KeyValueStore } from "../../src/kv/kv.ts";
 import { openMemoryKv } from "../../src/kv/memory-kv.ts";
 import { openSlateKv } from "../../src/kv/slatedb-kv.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
@@ -11,6 +10,7 @@ import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { temporaryFolder } from "../support/backends.ts";
 import { collect, errorOf, until } from "../support/collect.ts";
 import { range } from "../support/dropping.ts";
+import { forwardingKv } from "../support/forwarding-kv.ts";
 
 setDefaultTimeout(60_000);
 
@@ -109,12 +109,7 @@ test("A fork during which the engine is exchanged to give space back is read aga
   const location = { kind: "folder", url: `file:${folder.path}/store`, directory: `${folder.path}/store` } as const;
   const slate = await openSlateKv({ location, s3: {}, clock: systemClock });
   let snapshots = 0;
-  const kv: KeyValueStore = {
-    url: slate.url,
-    write: (operations) => slate.write(operations),
-    get: (key) => slate.get(key),
-    getMany: (keys) => slate.getMany(keys),
-    scan: (range_, purpose) => slate.scan(range_, purpose),
+  const kv = forwardingKv(slate, {
     snapshot: async () => {
       const snapshot = await slate.snapshot();
       snapshots += 1;
@@ -131,11 +126,7 @@ test("A fork during which the engine is exchanged to give space back is read aga
         close: () => snapshot.close(),
       };
     },
-    status: () => slate.status(),
-    stats: () => slate.stats(),
-    close: () => slate.close(),
-    [Symbol.asyncDispose]: () => slate.close(),
-  };
+  });
   await using store = await openEventStoreOn(kv, { events: [order] });
   for (const n of range(1, 40)) await store.append(`order-${n}`, [{ type: "Placed", data: { total: n } }], born);
   await using fork = await store.fork("memory:");

@@ -7,6 +7,7 @@ import { type CachedStore, CachingKv } from "../../src/kv/caching-kv.ts";
 import type { KvCursor, KvOperation, KvRow } from "../../src/kv/kv.ts";
 import { createMemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
 import { RowCache, toBinary } from "../../src/kv/row-cache.ts";
+import { forwardingKv } from "../support/forwarding-kv.ts";
 import { bytes, drain, failureOf, put, text, until } from "./stores.ts";
 
 setDefaultTimeout(60_000);
@@ -34,8 +35,7 @@ class HeldStore {
       seek: (key) => stored.seek(key),
       close: () => stored.close(),
     });
-    this.kv = {
-      url: inner.url,
+    const forwarded = forwardingKv(inner, {
       write: async (operations) => {
         const failure = this.failNext;
         this.failNext = undefined;
@@ -45,9 +45,9 @@ class HeldStore {
       get: (key) => late(inner.get(key)),
       getMany: (keys) => late(inner.getMany(keys)),
       scan: async (range, purpose) => cursor(await inner.scan(range, purpose)),
-      snapshot: () => inner.snapshot(),
-      status: () => inner.status(),
-      stats: () => inner.stats(),
+    });
+    this.kv = {
+      ...forwarded,
       reclaim: () => Promise.reject(new Error("There is nothing to give back")),
       objectStoreStats: () => {
         throw new Error("It has none");
@@ -56,8 +56,6 @@ class HeldStore {
         if (inner.status().state === "closed") throw new Error("It is closed");
       },
       breathe: () => undefined,
-      close: () => inner.close(),
-      [Symbol.asyncDispose]: () => inner.close(),
     };
   }
 

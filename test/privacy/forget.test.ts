@@ -4,6 +4,7 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import * as v from "valibot";
 import { snapshotSpan } from "../../src/format/key-families.ts";
 import { decodeKeyShard, keyShardName } from "../../src/format/key-shard.ts";
+import { allDocumentKeysSpan, documentKey, documentSpan } from "../../src/format/processor-keys.ts";
 import {
   type Decider,
   defineDecider,
@@ -12,8 +13,10 @@ import {
   openEventStore,
   openPartitionedEventStore,
   type Projection,
+  StorageUnavailableError,
   type SubjectForgotten,
 } from "../../src/index.ts";
+import type { KvRange } from "../../src/kv/kv.ts";
 import { createMemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
 import { openMemoryObjects } from "../../src/kv/memory-objects.ts";
 import type { ObjectAccess } from "../../src/kv/objects.ts";
@@ -22,9 +25,9 @@ import type { ProjectionMode } from "../../src/processors/define-projection.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { collect, errorOf, until } from "../support/collect.ts";
+import { forwardingKv } from "../support/forwarding-kv.ts";
 import { encryption, people, peopleStorage, registered } from "../support/people.ts";
 import { sqliteDatabase } from "../support/reporting.ts";
-import { steppingKv } from "../support/stepping.ts";
 
 setDefaultTimeout(60_000);
 
@@ -141,17 +144,15 @@ describe("Forgetting a subject", () => {
     let holding = false;
     let onPut: (() => Promise<void>) | undefined;
     const memory = openMemoryKv(storage);
-    const kv = steppingKv(memory, () => {});
-    const gated: typeof kv = {
-      ...kv,
+    const gated = forwardingKv(memory, {
       write: async (operations) => {
         if (holding) {
           held.resolve();
           await go.promise;
         }
-        await kv.write(operations);
+        await memory.write(operations);
       },
-    };
+    });
     const objects: ObjectAccess = {
       ...inner,
       put: async (...given) => {
@@ -219,6 +220,75 @@ describe("Forgetting a subject", () => {
       });
       const after = await store.documents(cards).get("1", { atLeast: renamed.position });
       expect(after).toEqual({ name: "Robin", renamed: 1 });
+    });
+  }
+
+  for (const mode of ["inline", "async"] satisfies ProjectionMode[]) {
+    test(`removes ${mode} documents that cannot be read, and their secondary keys with them`, async () => {
+      const storage = peopleStorage();
+      const lax = defineProjection("names", {
+        version: 1,
+        mode,
+        events: [people],
+        document: v.any(),
+        indexes: { name: (document: { name: string }) => [document.name, `the ${document.name}`] },
+        on: { Registered: ({ data }, docs) => docs.set(data.id, { name: data.name }) },
+      });
+      {
+        const { store, core } = await storage.open({ projections: [lax] });
+        for (const id of ["1", "2", "3"])
+          await store.append(`person-${id}`, [registered(id, `Kim ${id}`)], { expectedVersion: 0 });
+        await store.waitFor("names", 3);
+        const rubbish = { key: documentKey("names", 1, "2"), value: Buffer.from("rubbish") };
+        await core.submit({ rows: [{ kind: "put", ...rubbish }] });
+        await store.close();
+      }
+      // All three are against this one's schema; the second is damaged.
+      const { store, core } = await storage.open({ projections: [namesProjection(mode, false)], onError: () => {} });
+      const rows = async (span: KvRange): Promise<number> => {
+        const cursor = await core.rows.scan(span, "lookup");
+        const found = await cursor.next(100);
+        cursor.close();
+        return found.length;
+      };
+      expect(await rows(allDocumentKeysSpan("names", 1))).toBe(6);
+      for (const id of ["1", "2"]) expect((await store.forget(`person:${id}`)).documents).toBe(1);
+      expect(await rows(documentSpan("names", 1, ""))).toBe(1);
+      expect(await rows(allDocumentKeysSpan("names", 1))).toBe(2);
+      await store.close();
+    });
+
+    test(`leaves nothing of ${mode} documents that were built anew and could not be removed yet`, async () => {
+      const memory = openMemoryKv(createMemoryStorage());
+      const old = [documentSpan("names", 1, ""), allDocumentKeysSpan("names", 1)];
+      const isOld = (key: Uint8Array): boolean =>
+        old.some(({ start, end }) => Buffer.compare(start, key) <= 0 && Buffer.compare(key, end) < 0);
+      const [isFailing, warned] = [{ now: true }, Promise.withResolvers<unknown>()];
+      const kv = forwardingKv(memory, {
+        write: async (operations) => {
+          if (isFailing.now && operations.some(({ kind, key }) => kind === "delete" && isOld(key)))
+            throw new StorageUnavailableError("simulated", { outcome: "not-applied" });
+          await memory.write(operations);
+        },
+      });
+      const names = namesProjection(mode, false);
+      const options = { events: [people], encryption, projections: [names], onError: warned.resolve };
+      await using store = await openEventStoreOn(kv, options, openMemoryObjects(systemClock));
+      const { position } = await store.append("person-1", [registered("1", "Kim")], { expectedVersion: 0 });
+      await store.waitFor("names", position);
+      await store.rebuild("names");
+      expect(await warned.promise).toMatchObject({ code: "storage-unavailable" });
+      const rows = async (): Promise<number> => {
+        const cursors = await Promise.all(old.map((span) => memory.scan(span, "lookup")));
+        const found = await Promise.all(cursors.map((cursor) => cursor.next(100)));
+        return found.flat().length;
+      };
+      expect(await rows()).toBe(2);
+      // As long as they cannot be removed, it is not done; once they can, it is carried to its end.
+      expect(await errorOf(store.forget("person:1"))).toMatchObject({ code: "storage-unavailable" });
+      isFailing.now = false;
+      await store.forget("person:1");
+      expect(await rows()).toBe(0);
     });
   }
 

@@ -5,18 +5,10 @@
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import * as v from "valibot";
-import {
-  DomainRefusal,
-  defineDecider,
-  defineEvents,
-  type EventStore,
-  EventStoreError,
-  event,
-  refuse,
-} from "../../src/index.ts";
+import { DomainRefusal, defineDecider, defineEvents, type EventStore, event, refuse } from "../../src/index.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { collect } from "../support/collect.ts";
-import { createFaultyStorage, type FaultRates, openFaultyKv, seededRandom } from "../support/faulty-kv.ts";
+import { FaultyWorld, forEachSeed, simulatedFailure } from "../support/faulty-world.ts";
 
 setDefaultTimeout(60_000);
 
@@ -48,48 +40,18 @@ interface Answered {
   readonly version: number | undefined;
 }
 
-class World {
-  readonly #faults: ReturnType<typeof createFaultyStorage>;
-  readonly random: () => number;
-  readonly answered: Answered[] = [];
-  readonly trace: string[] = [];
-  #store: EventStore<typeof account> | undefined;
-  #opening: Promise<EventStore<typeof account>> | undefined;
+interface World extends FaultyWorld<EventStore<typeof account>> {
+  readonly answered: Answered[];
+}
 
-  constructor(seed: number) {
-    this.random = seededRandom(seed + 104_729);
-    const pick = (most: number): number => this.random() * most;
-    const rates: FaultRates = {
-      ...{ failBefore: pick(0.1), failAfter: pick(0.08), loseTail: pick(0.06), fence: pick(0.04) },
-      ...{ readFailure: pick(0.02), delay: pick(0.6) },
-    };
-    this.#faults = createFaultyStorage(seed, rates, (line) => this.trace.push(line));
-  }
-
-  async store(): Promise<EventStore<typeof account>> {
-    if (this.#store?.health().state === "open") return this.#store;
-    this.#opening ??= this.#open().finally(() => {
-      this.#opening = undefined;
-    });
-    return await this.#opening;
-  }
-
-  async #open(): Promise<EventStore<typeof account>> {
-    await this.#store?.close().catch(() => {});
-    for (;;) {
-      try {
-        const random = { next: this.random };
-        this.#store = await openEventStoreOn(openFaultyKv(this.#faults), {
-          events: [account],
-          random,
-          onError: () => {},
-        });
-        return this.#store;
-      } catch (error) {
-        if (!(error instanceof EventStoreError)) throw error;
-      }
-    }
-  }
+function createWorld(seed: number): World {
+  const world = new FaultyWorld({
+    seed,
+    seedOffset: 104_729,
+    ratesMax: { failBefore: 0.1, failAfter: 0.08, loseTail: 0.06, fence: 0.04, readFailure: 0.02, delay: 0.6 },
+    open: (kv, { random }) => openEventStoreOn(kv, { events: [account], random: { next: random }, onError: () => {} }),
+  });
+  return Object.assign(world, { answered: [] });
 }
 
 async function sendUntilKnown(world: World, id: string, key: string, amount: number): Promise<void> {
@@ -106,14 +68,14 @@ async function sendUntilKnown(world: World, id: string, key: string, amount: num
         world.answered.push({ key, id, version: undefined });
         return;
       }
-      if (!(error instanceof EventStoreError)) throw error;
-      world.trace.push(`${key}: ${error.code} ${error.outcome}`);
+      const { code, outcome } = simulatedFailure(error);
+      world.trace.push(`${key}: ${code} ${outcome}`);
     }
   }
 }
 
 async function simulate(seed: number): Promise<World> {
-  const world = new World(seed);
+  const world = createWorld(seed);
   const actor = async (name: number): Promise<void> => {
     for (let index = 0; index < commandsPerActor; index += 1) {
       const amount = Math.floor(world.random() * 20) - 8;
@@ -121,8 +83,11 @@ async function simulate(seed: number): Promise<World> {
     }
   };
   await Promise.all(Array.from({ length: actors }, (_, name) => actor(name)));
-  for (const id of ["a", "b"]) {
-    const { events, state } = await readBack(world, id);
+  for (const id of ["a", "b"] as const) {
+    const { events, state } = await world.repeat(async (store) => ({
+      events: await collect(store.readStream(`account-${id}`)),
+      state: (await store.load(accounts, id)).state,
+    }));
     let balance = 0;
     for (const { data } of events) {
       balance += data.amount;
@@ -138,31 +103,14 @@ async function simulate(seed: number): Promise<World> {
   return world;
 }
 
-/** Reads fail, too; they are repeated. */
-async function readBack(world: World, id: string) {
-  for (;;) {
-    const store = await world.store();
-    try {
-      const events = await collect(store.readStream(`account-${id}` as const));
-      return { events, state: (await store.load(accounts, id)).state };
-    } catch (error) {
-      if (!(error instanceof EventStoreError)) throw error;
-    }
-  }
-}
-
 test(`Each accepted command happens once and each refused one not at all, under ${seeds} seeds`, async () => {
   let answered = 0;
   let failures = 0;
-  for (let seed = 1; seed <= seeds; seed += 1) {
-    try {
-      const world = await simulate(seed);
-      answered += world.answered.length;
-      failures += world.trace.filter((line) => line.includes("storage-unavailable unknown")).length;
-    } catch (error) {
-      throw new Error(`Seed ${seed} failed`, { cause: error });
-    }
-  }
+  await forEachSeed(seeds, async (seed) => {
+    const world = await simulate(seed);
+    answered += world.answered.length;
+    failures += world.trace.filter((line) => line.includes("storage-unavailable unknown")).length;
+  });
   expect(answered).toBe(seeds * actors * commandsPerActor);
   // Otherwise the simulation would not look at what it is there for.
   expect(failures).toBeGreaterThan(seeds);

@@ -10,6 +10,7 @@ import { openMemoryKv } from "../../src/kv/memory-kv.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { collect, until } from "../support/collect.ts";
 import { createFaultyStorage, openFaultyKv, seededRandom } from "../support/faulty-kv.ts";
+import { forEachSeed } from "../support/faulty-world.ts";
 import { checkout, shopEvents, totals, totalsOf } from "../support/shop.ts";
 
 setDefaultTimeout(60_000);
@@ -109,11 +110,5 @@ async function check({ store, projections }: Opened): Promise<void> {
 }
 
 test(`Over ${seeds} seeds of failures read models are folds, and what was asked for came about once`, async () => {
-  for (let seed = 1; seed <= seeds; seed += 1) {
-    try {
-      await simulate(seed);
-    } catch (error) {
-      throw new Error(`Seed ${seed} fails`, { cause: error });
-    }
-  }
+  await forEachSeed(seeds, simulate);
 }, 240_000);

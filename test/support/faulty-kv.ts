@@ -136,7 +136,8 @@ class FaultyKv implements KeyValueStore {
   }
 }
 
-function tick(): Promise<void> {
+/** A turn of the event loop, for others to act in. */
+export function tick(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 

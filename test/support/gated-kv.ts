@@ -3,6 +3,7 @@
 import type { EventStoreError } from "../../src/errors.ts";
 import type { KeyValueStore, KvOperation } from "../../src/kv/kv.ts";
 import { createMemoryStorage, type MemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
+import { forwardingKv } from "./forwarding-kv.ts";
 
 export interface GatedKv {
   readonly kv: KeyValueStore;
@@ -31,8 +32,7 @@ export function createGatedKv(storage: MemoryStorage = createMemoryStorage()): G
   const release = (): void => {
     for (const pass of gate.splice(0)) pass();
   };
-  const kv: KeyValueStore = {
-    url: inner.url,
+  const kv = forwardingKv(inner, {
     write: async (operations) => {
       if (!isOpen) await new Promise<void>((resolve) => gate.push(resolve));
       const error = failure;
@@ -41,20 +41,13 @@ export function createGatedKv(storage: MemoryStorage = createMemoryStorage()): G
       await inner.write(operations);
       batches.push(operations);
     },
-    get: (key) => inner.get(key),
-    getMany: (keys) => inner.getMany(keys),
     scan: async (range, purpose) => {
       const error = scanFailure;
       scanFailure = undefined;
       if (error !== undefined) throw error;
       return await inner.scan(range, purpose);
     },
-    snapshot: () => inner.snapshot(),
-    status: () => inner.status(),
-    stats: () => inner.stats(),
-    close: () => inner.close(),
-    [Symbol.asyncDispose]: () => inner.close(),
-  };
+  });
   return {
     kv,
     batches,

@@ -2,26 +2,18 @@
 
 import type { KeyValueStore } from "../../src/kv/kv.ts";
 import type { ObjectAccess } from "../../src/kv/objects.ts";
+import { forwardingKv } from "./forwarding-kv.ts";
 
 /** Told of each write before it is made; from the one on that it throws at, nothing is written any more. */
 export type OnStep = (what: string) => void;
 
 export function steppingKv(inner: KeyValueStore, onStep: OnStep): KeyValueStore {
-  return {
-    url: inner.url,
+  return forwardingKv(inner, {
     write: async (operations) => {
       onStep(`${operations.length} rows`);
       await inner.write(operations);
     },
-    get: (key) => inner.get(key),
-    getMany: (keys) => inner.getMany(keys),
-    scan: (range, purpose) => inner.scan(range, purpose),
-    snapshot: () => inner.snapshot(),
-    status: () => inner.status(),
-    stats: () => inner.stats(),
-    close: () => inner.close(),
-    [Symbol.asyncDispose]: () => inner.close(),
-  };
+  });
 }
 
 export function steppingObjects(inner: ObjectAccess, onStep: OnStep): ObjectAccess {

@@ -1,8 +1,12 @@
-/** All bytes that a store has in its folder or bucket, as they are and with every Zstandard frame among them opened. */
+/** All bytes that a store has in its folder or bucket, and all its rows, as they are and with every Zstandard frame among them opened. */
 
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { everyKey, upperTags } from "../../src/format/key-families.ts";
+import { OrderedReader } from "../../src/format/ordered-bytes.ts";
 import { openS3Objects } from "../../src/kv/s3-objects.ts";
+import { openSlateKv } from "../../src/kv/slatedb-kv.ts";
+import { systemClock } from "../../src/runtime/clock.ts";
 import type { Place } from "../replica/places.ts";
 
 export interface StoredBytes {
@@ -27,6 +31,44 @@ export async function everyObject({ location, s3 }: Place): Promise<readonly Sto
     if (stored !== undefined) found.push({ name, bytes: Buffer.from(stored.bytes) });
   }
   return found;
+}
+
+const families: ReadonlyMap<number, string> = new Map(Object.entries(upperTags).map(([name, tag]) => [tag, name]));
+const rowsAtOnce = 256;
+
+/** Whose row it is: the family and the stream or processor, or, of the log's families, the tag in hexadecimal. */
+function nameOfRow(key: Uint8Array): string {
+  const tag = key[0] ?? 0;
+  const family = families.get(tag);
+  if (family === undefined || key.length === 1) return tag.toString(16);
+  return `${family} ${new OrderedReader(key, 1).string()}`;
+}
+
+/** Every row that there is, key and value; nobody may have the store open. */
+export async function everyRow({ location, s3 }: Place): Promise<readonly StoredBytes[]> {
+  await using kv = await openSlateKv({ location, s3, clock: systemClock });
+  const cursor = await kv.scan(everyKey, "replay");
+  const found: StoredBytes[] = [];
+  try {
+    for (let rows = await cursor.next(rowsAtOnce); rows.length > 0; rows = await cursor.next(rowsAtOnce))
+      found.push(...rows.map(({ key, value }) => ({ name: nameOfRow(key), bytes: Buffer.concat([key, value]) })));
+  } finally {
+    cursor.close();
+  }
+  return found;
+}
+
+/** A text as UTF-8, in hexadecimal, and in base64 wherever it begins in a group of three bytes. */
+export function spellingsOf(text: string): readonly Buffer[] {
+  const bytes = Buffer.from(text);
+  const hex = bytes.toString("hex");
+  const base64 = [0, 1, 2].flatMap((before) => {
+    // Only the characters that are made of the text alone.
+    const whole = Buffer.concat([Buffer.alloc(before), bytes]).toString("base64");
+    const inner = whole.slice(Math.ceil((before * 8) / 6), Math.floor(((before + bytes.length) * 8) / 6));
+    return [inner, inner.replaceAll("+", "-").replaceAll("/", "_")];
+  });
+  return [...new Set([text, hex, hex.toUpperCase(), ...base64])].map((spelling) => Buffer.from(spelling));
 }
 
 const magic = Buffer.from([0x28, 0xb5, 0x2f, 0xfd]);
@@ -62,10 +104,12 @@ function* opened(bytes: Buffer): Generator<Buffer> {
   }
 }
 
-/** The names of the objects in which the bytes are found, compressed or not. */
-export function namesOfThoseWith(objects: readonly StoredBytes[], wanted: Uint8Array | string): readonly string[] {
-  const needle = Buffer.from(wanted as string);
-  const holds = (bytes: Buffer): boolean =>
-    bytes.includes(needle) || [...opened(bytes)].some((one) => one.includes(needle));
-  return objects.filter(({ bytes }) => holds(bytes)).map(({ name }) => name);
+/** The names of the objects in which the bytes are found, or one of several, compressed or not. */
+export function namesOfThoseWith(
+  objects: readonly StoredBytes[],
+  wanted: Uint8Array | string | readonly Uint8Array[],
+): readonly string[] {
+  const needles = Array.isArray(wanted) ? wanted : [Buffer.from(wanted as string)];
+  const holds = (bytes: Buffer): boolean => needles.some((needle) => bytes.includes(needle));
+  return objects.filter(({ bytes }) => holds(bytes) || [...opened(bytes)].some(holds)).map(({ name }) => name);
 }

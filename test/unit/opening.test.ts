@@ -4,10 +4,10 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { globalPageKey, logEndKey, storeHeaderKey } from "../../src/format/key-families.ts";
 import { decodeStoreHeader, encodeStoreHeader, formatVersion } from "../../src/format/records.ts";
 import { defineReactor, StorageCorruptError, StorageUnavailableError } from "../../src/index.ts";
-import type { KeyValueStore } from "../../src/kv/kv.ts";
 import { createMemoryStorage, type MemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { collect, errorOf } from "../support/collect.ts";
+import { forwardingKv } from "../support/forwarding-kv.ts";
 import { encryption, people } from "../support/people.ts";
 
 setDefaultTimeout(60_000);
@@ -92,8 +92,7 @@ test("Whatever has begun to work is stopped where opening fails behind it", asyn
       },
     },
   });
-  const kv: KeyValueStore = {
-    url: inner.url,
+  const kv = forwardingKv(inner, {
     write: async (operations) => {
       const header = operations.find(({ key }) => storeHeaderKey.equals(key));
       if (header?.kind === "put" && decodeStoreHeader(header.value).families.includes("erasures")) {
@@ -102,15 +101,7 @@ test("Whatever has begun to work is stopped where opening fails behind it", asyn
       }
       await inner.write(operations);
     },
-    get: (key) => inner.get(key),
-    getMany: (keys) => inner.getMany(keys),
-    scan: (range, purpose) => inner.scan(range, purpose),
-    snapshot: () => inner.snapshot(),
-    status: () => inner.status(),
-    stats: () => inner.stats(),
-    close: () => inner.close(),
-    [Symbol.asyncDispose]: () => inner.close(),
-  };
+  });
   const opening = openEventStoreOn(kv, { events: [people], encryption, reactors: [reactor] });
   expect(await errorOf(opening)).toMatchObject({ code: "storage-unavailable", message: "simulated" });
   expect((await began.promise).aborted).toBe(true);
