@@ -96,6 +96,7 @@ export class SubjectKeys implements SubjectCipher {
       // One that was destroyed while it was fetched is not there any more: the next turn makes another.
       for (let making = 1; dead.length > 0 && making <= makingsMax; making += 1) {
         await this.#maker.make(name, dead);
+        this.#assertOpen();
         for (const subject of dead) {
           const key = this.keyFor(subject);
           if (key !== undefined) keys.set(subject, key);
