@@ -15,9 +15,6 @@ import { dueStreamRow } from "./stream-lifecycle.ts";
 
 /** Entries of the list that are worked on at once. */
 const dueAtOnce = 128;
-/** Until when a stream waits at most that has few events to drop, and one that is damaged. */
-export const putOffMs: number = 24 * 60 * 60 * 1_000;
-
 /** A stream in the list, and its entries there. */
 export interface Due {
   readonly streamName: string;
@@ -64,21 +61,32 @@ function duesOf(byStream: ReadonlyMap<string, readonly Uint8Array[]>): readonly 
   return [...byStream].map(([streamName, keys]) => ({ streamName, keys }));
 }
 
-/** The heads of these streams. A stream that is not there has none, and one that is damaged is told of. */
-export async function headsOf(core: StoreCore, due: readonly Due[]): Promise<readonly DueHead[]> {
+/** The heads of streams, as they were found. */
+export interface DueHeads {
+  readonly found: readonly DueHead[];
+  /** Streams that are not there. */
+  readonly gone: readonly Due[];
+  readonly damaged: readonly { readonly due: Due; readonly error: StorageCorruptError }[];
+}
+
+export async function headsOf(core: StoreCore, due: readonly Due[]): Promise<DueHeads> {
   const values = await core.rows.getMany(due.map(({ streamName }) => streamHeadKey(streamName)));
-  return due.flatMap((one, index) => {
+  const [found, gone, damaged]: [DueHead[], Due[], { due: Due; error: StorageCorruptError }[]] = [[], [], []];
+  for (const [index, one] of due.entries()) {
     const value = values[index];
-    if (value === undefined) return [];
+    if (value === undefined) {
+      gone.push(one);
+      continue;
+    }
     try {
       const head = decodeStreamHead(one.streamName, value);
-      return [{ ...one, head, extension: decodeHeadExtension(head.extension) }];
+      found.push({ ...one, head, extension: decodeHeadExtension(head.extension) });
     } catch (error) {
       if (!(error instanceof StorageCorruptError)) throw error;
-      core.warn(error);
-      return [];
+      damaged.push({ due: one, error });
     }
-  });
+  }
+  return { found, gone, damaged };
 }
 
 /** Takes entries out of the list: the streams are not there, or nothing of them is left to be done. */
@@ -87,30 +95,14 @@ export async function strikeOff(pass: LifecyclePass, due: readonly Due[]): Promi
   if (rows.length > 0) await pass.commit({ rows });
 }
 
-/** What `work` on a stream comes to; nothing where it finds damage, which puts the stream off. */
-export async function orPutOff<T>(
-  pass: LifecyclePass,
-  due: Due,
-  nowMs: number,
-  work: () => Promise<T>,
-): Promise<T | undefined> {
-  try {
-    return await work();
-  } catch (error) {
-    if (!(error instanceof StorageCorruptError)) throw error;
-    await putOff(pass, due, nowMs, error);
-    return undefined;
-  }
-}
-
-/** A stream that is damaged is told of, and comes again another day: the others must not wait for it. */
+/** A stream that is damaged is told of, and comes again at `untilMs`: the others must not wait for it. */
 export async function putOff(
   pass: LifecyclePass,
   { streamName, keys }: Due,
-  nowMs: number,
+  untilMs: number,
   error: unknown,
 ): Promise<void> {
   pass.core.warn(error);
   const rows = keys.map((key): KvOperation => ({ kind: "delete", key }));
-  await pass.commit({ rows: [...rows, dueStreamRow(nowMs + putOffMs, streamName)] });
+  await pass.commit({ rows: [...rows, dueStreamRow(untilMs, streamName)] });
 }

@@ -5,12 +5,13 @@
  * behind the commit that removes its row: so no row names an object that was removed.
  */
 
+import { StorageCorruptError } from "../errors.ts";
 import { archivePrefixOf, lastVersionOfArchiveObject } from "../format/archive-object.ts";
 import type { KvOperation } from "../kv/kv.ts";
 import type { HeadChange } from "../log/commit-extras.ts";
 import type { StoreCore } from "../log/store-internals.ts";
 import { type DropPlan, planDrop } from "./drop-plan.ts";
-import { type Due, type DueHead, headsOf, orPutOff, putOff, putOffMs, readDue, strikeOff } from "./due-streams.ts";
+import { type Due, type DueHead, headsOf, putOff, readDue, strikeOff } from "./due-streams.ts";
 import { dropEvents, type StreamDrop } from "./event-dropper.ts";
 import type { LifecyclePass, LifecycleStep, TouchedStream } from "./lifecycle-step.ts";
 import { markByRules, markStream } from "./rule-marker.ts";
@@ -18,6 +19,8 @@ import { dueStreamRow } from "./stream-lifecycle.ts";
 
 /** In the background a stream that has fewer events to drop than this waits: a page is rewritten a few times only. */
 const worthDropping = 256;
+/** Until when such a stream waits at most, and one that is damaged. */
+const putOffMs: number = 24 * 60 * 60 * 1_000;
 /** How often rules by age are looked at where nothing is appended: at a part of the shortest age, within these bounds. */
 const ageLooks = 20;
 const ageLookMsMin = 60_000;
@@ -60,7 +63,9 @@ export class RetentionStep implements LifecycleStep {
     if (!this.#core.usesFamily("retention")) return;
     const nowMs = this.#core.clock.now();
     const rows: KvOperation[] = [];
-    for (const { streamName, head, extension } of await headsOf(this.#core, streams.map(dueOf))) {
+    const { found, damaged } = await headsOf(this.#core, streams.map(dueOf));
+    for (const { error } of damaged) this.#core.warn(error);
+    for (const { streamName, head, extension } of found) {
       const pending = head.truncatedBefore - (extension.droppedBefore ?? 1);
       if (pending <= 0) continue;
       const later = Math.ceil((nowMs + putOffMs) / putOffMs) * putOffMs;
@@ -111,23 +116,36 @@ export class RetentionStep implements LifecycleStep {
     for (const { streamName } of due) {
       if (this.#core.rules.get("stream", streamName) !== undefined) await markStream(pass, streamName);
     }
-    await purge(pass, await headsOf(this.#core, due), nowMs);
-    for (let left = due; left.length > 0; ) left = await this.#dropBatch(pass, left, nowMs);
+    const found = await this.#found(pass, due, nowMs);
+    await purge(pass, found, nowMs);
+    for (let left: readonly Due[] = found; left.length > 0; ) left = await this.#dropBatch(pass, left, nowMs);
+  }
+
+  /** The heads of these streams; what is not there leaves the list, and what is damaged comes again another day. */
+  async #found(pass: LifecyclePass, due: readonly Due[], nowMs: number): Promise<readonly DueHead[]> {
+    const { found, gone, damaged } = await headsOf(this.#core, due);
+    for (const one of damaged) await this.#putOff(pass, one.due, nowMs, one.error);
+    await strikeOff(pass, gone);
+    return found;
+  }
+
+  async #putOff(pass: LifecyclePass, due: Due, nowMs: number, error: unknown): Promise<void> {
+    await putOff(pass, due, nowMs + putOffMs, error);
+    this.noteDue(nowMs + putOffMs);
   }
 
   /** Drops of these streams what one batch takes; answers those of which there is more. */
   async #dropBatch(pass: LifecyclePass, due: readonly Due[], nowMs: number): Promise<readonly Due[]> {
-    const found = await headsOf(this.#core, due);
     const plans = new Map<StreamDrop, DropPlan & { readonly due: Due }>();
-    for (const one of found) {
-      const plan = await orPutOff(pass, one, nowMs, () => planDrop(this.#core, one));
-      if (plan !== undefined) plans.set(plan.drop, { ...plan, due: one });
+    for (const one of await this.#found(pass, due, nowMs)) {
+      try {
+        const plan = await planDrop(this.#core, one);
+        plans.set(plan.drop, { ...plan, due: one });
+      } catch (error) {
+        if (!(error instanceof StorageCorruptError)) throw error;
+        await this.#putOff(pass, one, nowMs, error);
+      }
     }
-    const withHead = new Set(found.map(({ streamName }) => streamName));
-    await strikeOff(
-      pass,
-      due.filter(({ streamName }) => !withHead.has(streamName)),
-    );
     const { done, more, damaged } = await dropEvents(pass, [...plans.keys()]);
     for (const drop of done) {
       const plan = plans.get(drop);
@@ -135,7 +153,7 @@ export class RetentionStep implements LifecycleStep {
     }
     for (const { drop, error } of damaged) {
       const plan = plans.get(drop);
-      if (plan !== undefined) await putOff(pass, plan.due, nowMs, error);
+      if (plan !== undefined) await this.#putOff(pass, plan.due, nowMs, error);
     }
     // What is neither done nor to be gone on with has moved under an append: it stays in the list for the next pass.
     if (done.length + more.length + damaged.length < plans.size) this.noteDue(nowMs);
