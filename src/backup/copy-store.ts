@@ -61,21 +61,8 @@ export interface CopyStoreOptions {
 }
 
 export async function copyStore(options: CopyStoreOptions): Promise<CopyReport> {
-  const { source, signal } = options;
-  signal?.throwIfAborted();
-  const first = await source.open();
-  let target: CopyTarget;
-  let record: BackupRecord;
-  try {
-    options.checkSource(first);
-    target = await options.openTarget(first.header.storeId);
-    const startedAtMs = options.clock.now();
-    record = { purpose: options.purpose, state: "copying", sourceStoreId: first.header.storeId, startedAtMs };
-    if (!target.resumes) await markTarget(target.kv, first.header, record);
-  } catch (error) {
-    await first[Symbol.asyncDispose]();
-    throw error;
-  }
+  options.signal?.throwIfAborted();
+  const { first, target, record } = await begin(options);
   try {
     const { copied, objects, paused } = await copyContent(options, first, target);
     const head = await proveCopy(options, target, copied);
@@ -90,6 +77,30 @@ export async function copyStore(options: CopyStoreOptions): Promise<CopyReport> 
     };
   } finally {
     await target.kv.close();
+  }
+}
+
+interface BegunCopy {
+  readonly first: CopyView;
+  readonly target: CopyTarget;
+  readonly record: BackupRecord;
+}
+
+/** Opens both sides, and has the target say what it will be. Where that fails, both are closed again. */
+async function begin({ source, openTarget, checkSource, purpose, clock }: CopyStoreOptions): Promise<BegunCopy> {
+  const first = await source.open();
+  let target: CopyTarget | undefined;
+  try {
+    checkSource(first);
+    const sourceStoreId = first.header.storeId;
+    target = await openTarget(sourceStoreId);
+    const record: BackupRecord = { purpose, state: "copying", sourceStoreId, startedAtMs: clock.now() };
+    if (!target.resumes) await markTarget(target.kv, first.header, record);
+    return { first, target, record };
+  } catch (error) {
+    await first[Symbol.asyncDispose]();
+    await target?.kv.close();
+    throw error;
   }
 }
 
