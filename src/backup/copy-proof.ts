@@ -8,7 +8,7 @@ import { archiveObjectName } from "../format/archive-object.ts";
 import { readChainEnd } from "../format/chain.ts";
 import { everyArchivePart, placeOfArchivePartKey } from "../format/lifecycle-keys.ts";
 import { decodeArchivePart } from "../format/lifecycle-records.ts";
-import { isWantedOfArchive } from "../history/archive-check.ts";
+import { isWantedOfArchive } from "../history/archived-versions.ts";
 import { provenLog } from "../history/verify.ts";
 import type { KvReader } from "../kv/kv.ts";
 import { type ChainHead, chainHeadOf } from "../vocabulary/chain-head.ts";
