@@ -7,7 +7,7 @@ import * as v from "valibot";
 import { printable } from "../errors.ts";
 import { encodePayload, payloadDepthMax } from "../format/payload.ts";
 import type { NewEvent } from "../index.ts";
-import { eventTagsMax } from "../schema/registry.ts";
+import { eventTagsMax } from "../schema/new-event.ts";
 import { nameProblem } from "../vocabulary/names.ts";
 import { attribute, foreignAttributes, metadataNames, unknownSource } from "./cloud-event-attributes.ts";
 import { bytesOfBase64, fromPlainData, TypeTableError } from "./plain-data.ts";

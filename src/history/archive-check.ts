@@ -4,40 +4,21 @@
  * as a whole. What is gone by right meanwhile, or is about to be, is no break: the head and the row are asked again.
  */
 
-import { StorageCorruptError } from "../errors.ts";
 import { archiveObjectName, decodeArchiveObject } from "../format/archive-object.ts";
 import { eventDigest } from "../format/chain.ts";
-import { entriesOf } from "../format/drop-events.ts";
 import type { StoredEvent } from "../format/envelope.ts";
-import { decodeHeadExtension } from "../format/head-extension.ts";
-import {
-  globalPageKey,
-  globalPageSpan,
-  indexSegmentSize,
-  lastPositionOfGlobalPageKey,
-  segmentOf,
-  storeHeaderKey,
-  streamHeadKey,
-  streamHeadSpan,
-  streamNameOfHeadKey,
-} from "../format/key-families.ts";
-import {
-  archivePartKey,
-  archivePartSpan,
-  everyArchivePart,
-  lastVersionOfArchivePartKey,
-  placeOfArchivePartKey,
-} from "../format/lifecycle-keys.ts";
+import { segmentOf, storeHeaderKey } from "../format/key-families.ts";
+import { archivePartKey, everyArchivePart, placeOfArchivePartKey } from "../format/lifecycle-keys.ts";
 import { type ArchivePart, decodeArchivePart } from "../format/lifecycle-records.ts";
-import { decodeGlobalPage } from "../format/pages.ts";
 import { decodeStoreHeader } from "../format/records.ts";
-import { decodeStreamHead, type StreamHead } from "../format/stream-head.ts";
 import type { KvReader, KvRow } from "../kv/kv.ts";
 import type { ObjectAccess } from "../kv/objects.ts";
-import { loadDropped } from "../log/dropped-events.ts";
+import { uncoveredVersions } from "./archive-cover.ts";
+import { isWantedOfArchive } from "./archived-versions.ts";
 import type { BreakList } from "./break-list.ts";
 import { messageOf } from "./log-check.ts";
-import { byNumber, tolerantRows } from "./tolerant-rows.ts";
+import { digestsOf } from "./log-digests.ts";
+import { orNothing, tolerantRows } from "./tolerant-rows.ts";
 
 export interface ArchiveCheckOptions {
   readonly kv: KvReader;
@@ -62,27 +43,6 @@ interface Run extends ArchivePart {
   readonly key: Uint8Array;
 }
 
-/** The versions of a stream that only its archive may have; nothing where there are none. */
-function archivedOf(head: StreamHead): { readonly from: number; readonly before: number } | undefined {
-  const { archive, tombstone } = decodeHeadExtension(head.extension);
-  if (archive === undefined || tombstone?.purged === true) return undefined;
-  const from = Math.max(archive.from, head.truncatedBefore);
-  return from < archive.before ? { from, before: archive.before } : undefined;
-}
-
-async function headOf(kv: KvReader, streamName: string): Promise<StreamHead | undefined> {
-  const value = await kv.get(streamHeadKey(streamName));
-  return value === undefined ? undefined : decodeStreamHead(streamName, value);
-}
-
-/** Whether that object is to be there still, by the rows as they are now. */
-export async function isWantedOfArchive(kv: KvReader, streamName: string, to: number): Promise<boolean> {
-  if ((await kv.get(archivePartKey(streamName, to))) === undefined) return false;
-  const head = await headOf(kv, streamName);
-  const archived = head === undefined ? undefined : archivedOf(head);
-  return archived !== undefined && archived.from <= to;
-}
-
 export class ArchiveCheck {
   readonly #options: ArchiveCheckOptions;
   #objects = 0;
@@ -102,7 +62,12 @@ export class ArchiveCheck {
         breaks.add({ kind: "unreadable", reason });
       }
     }
-    if (isWhole) await this.#cover();
+    if (isWhole) {
+      for await (const { streamName, version } of uncoveredVersions(kv)) {
+        const key = archivePartKey(streamName, version);
+        this.#tell(streamName, version, key, `No object of the archive has version ${version}`);
+      }
+    }
     return this.#objects;
   }
 
@@ -153,7 +118,9 @@ export class ArchiveCheck {
 
   /** The events of an object with those of the log, by their digests; tells of the first that is another one. */
   async #compare(run: Run, events: readonly StoredEvent[]): Promise<void> {
+    const { kv, breaks } = this.#options;
     const { streamName, from, to, key } = run;
+    const positions = events.map(({ position }) => position);
     let digests: ReadonlyMap<number, Uint8Array> = new Map();
     let segment = -1;
     let next = from;
@@ -161,12 +128,12 @@ export class ArchiveCheck {
       if (event.version !== next) break;
       if (segmentOf(event.position) !== segment) {
         segment = segmentOf(event.position);
-        digests = await this.#digestsOf(segment, events);
+        digests = await digestsOf(kv, segment, positions);
       }
       const digest = digests.get(event.position);
       next += 1;
       // Of what the log has lost there is nothing to compare with.
-      if (digest === undefined && this.#options.breaks.hasLost(event.position)) continue;
+      if (digest === undefined && breaks.hasLost(event.position)) continue;
       if (digest === undefined || Buffer.compare(digest, eventDigest(event)) !== 0) {
         const place = { firstPosition: event.position, lastPosition: event.position };
         this.#tell(streamName, event.version, key, "An event of the archive is not the one of the log", place);
@@ -174,75 +141,6 @@ export class ArchiveCheck {
       }
     }
     if (next !== to + 1) this.#tell(streamName, next, key, `An object of the archive has no version ${next}`, run);
-  }
-
-  /** Digests of a segment: of dropped events those that are kept, of the others those of the log. */
-  async #digestsOf(segment: number, wanted: readonly StoredEvent[]): Promise<ReadonlyMap<number, Uint8Array>> {
-    const digests = new Map<number, Uint8Array>();
-    const lacks = (): boolean =>
-      wanted.some(({ position }) => segmentOf(position) === segment && !digests.has(position));
-    await this.#addDropped(segment, digests);
-    if (!lacks()) return digests;
-    await this.#addLogged(segment, digests);
-    // What was dropped while the log was read.
-    if (lacks()) await this.#addDropped(segment, digests);
-    return digests;
-  }
-
-  async #addDropped(segment: number, digests: Map<number, Uint8Array>): Promise<void> {
-    const found = await orNothing(() => loadDropped(this.#options.kv, [segment]));
-    for (const { position, digest } of entriesOf(found?.get(segment))) digests.set(position, digest);
-  }
-
-  async #addLogged(segment: number, digests: Map<number, Uint8Array>): Promise<void> {
-    const first = segment * indexSegmentSize + 1;
-    const last = first + indexSegmentSize - 1;
-    const seek = byNumber(lastPositionOfGlobalPageKey, globalPageKey, last);
-    for await (const found of tolerantRows(this.#options.kv, globalPageSpan(first), "lookup", seek)) {
-      // What cannot be read was told where the log was walked.
-      if (found.kind === "unreadable") continue;
-      for (const event of (await orNothing(async () => decodeGlobalPage(found.row))) ?? []) {
-        if (segmentOf(event.position) === segment) digests.set(event.position, eventDigest(event));
-      }
-      if (lastPositionOfGlobalPageKey(found.row.key) >= last) return;
-    }
-  }
-
-  /** That the rows of each archived stream reach from its first to its last archived version. */
-  async #cover(): Promise<void> {
-    const { kv } = this.#options;
-    for await (const found of tolerantRows(kv, streamHeadSpan(""), "replay")) {
-      if (found.kind === "unreadable") continue;
-      const { row } = found;
-      const streamName = streamNameOfHeadKey(row.key);
-      const head = await orNothing(async () => decodeStreamHead(streamName, row.value));
-      if (head === undefined || (await this.#uncovered(head)) === undefined) continue;
-      // Once more, by the head as it is now.
-      const now = await orNothing(() => headOf(kv, streamName));
-      const version = now === undefined ? undefined : await this.#uncovered(now);
-      if (version === undefined) continue;
-      this.#tell(
-        streamName,
-        version,
-        archivePartKey(streamName, version),
-        `No object of the archive has version ${version}`,
-      );
-    }
-  }
-
-  /** The first archived version that no row names. */
-  async #uncovered(head: StreamHead): Promise<number | undefined> {
-    const archived = archivedOf(head);
-    if (archived === undefined) return undefined;
-    let next = archived.from;
-    for await (const found of tolerantRows(this.#options.kv, archivePartSpan(head.streamName, next), "lookup")) {
-      if (found.kind === "unreadable") return undefined;
-      const part = await orNothing(async () => decodeArchivePart(found.row));
-      // One that is damaged was told of.
-      if (part !== undefined && part.from > next) return next;
-      next = lastVersionOfArchivePartKey(found.row.key) + 1;
-    }
-    return next < archived.before ? next : undefined;
   }
 
   #tell(
@@ -264,14 +162,4 @@ async function mayHaveArchives(kv: KvReader): Promise<boolean> {
   const header = await orNothing(() => kv.get(storeHeaderKey));
   const decoded = header && (await orNothing(async () => decodeStoreHeader(header)));
   return decoded?.families.includes("archives") ?? true;
-}
-
-/** Nothing where it is damaged, which is told where the log and the streams are walked. */
-async function orNothing<T>(work: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await work();
-  } catch (error) {
-    if (!(error instanceof StorageCorruptError)) throw error;
-    return undefined;
-  }
 }

@@ -135,3 +135,13 @@ export function successorOf(key: Uint8Array): Uint8Array {
   next.set(key);
   return next;
 }
+
+/** What `work` reads; nothing where that is damaged, for who passes over it. */
+export async function orNothing<T>(work: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof StorageCorruptError)) throw error;
+    return undefined;
+  }
+}

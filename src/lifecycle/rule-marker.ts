@@ -19,6 +19,7 @@ import { decodeStreamHead } from "../format/stream-head.ts";
 import type { KvOperation, KvRow } from "../kv/kv.ts";
 import type { HeadChange } from "../log/commit-extras.ts";
 import type { NamedRule } from "../log/retention-rules.ts";
+import type { StoreCore } from "../log/store-internals.ts";
 import { keptFrom } from "../log/stream-reader.ts";
 import { categoryOf } from "../vocabulary/names.ts";
 import type { LifecyclePass } from "./lifecycle-step.ts";
@@ -49,14 +50,18 @@ export async function markByRules(pass: LifecyclePass, streams: boolean): Promis
   }
 }
 
-/** What the rule for one stream takes from it now. */
+/** Marks what the rule for one stream takes from it now. A stream that is damaged is told of, and left alone. */
 export async function markStream(pass: LifecyclePass, streamName: string): Promise<void> {
-  const { core } = pass;
+  const mark = await readable(pass, () => markOf(pass.core, streamName));
+  if (mark !== undefined) await commitMarks(pass, [mark], []);
+}
+
+async function markOf(core: StoreCore, streamName: string): Promise<Mark | undefined> {
   const value = await core.rows.get(streamHeadKey(streamName));
   const rule = core.rules.ruleFor(streamName);
-  if (value === undefined || rule === undefined) return;
+  if (value === undefined || rule === undefined) return undefined;
   const head = decodeStreamHead(streamName, value);
-  if (decodeHeadExtension(head.extension).tombstone?.purged === true) return;
+  if (decodeHeadExtension(head.extension).tombstone?.purged === true) return undefined;
   const marks: Mark[] = [{ streamName, before: core.rules.firstKept(streamName, head.version), reason: "excess" }];
   if (rule.maxAgeMs !== undefined) {
     const cutoff = await core.positionAt(core.clock.now() - rule.maxAgeMs);
@@ -64,7 +69,7 @@ export async function markStream(pass: LifecyclePass, streamName: string): Promi
     marks.push({ streamName, before: version + 1, reason: "expired" });
   }
   const [furthest] = marks.sort((one, other) => other.before - one.before);
-  if (furthest !== undefined && furthest.before > keptFrom(head)) await commitMarks(pass, [furthest], []);
+  return furthest !== undefined && furthest.before > keptFrom(head) ? furthest : undefined;
 }
 
 async function progressOf(pass: LifecyclePass, category: string): Promise<RetentionProgress> {
@@ -92,7 +97,7 @@ async function sweepCategory(pass: LifecyclePass, { name: category }: NamedRule)
   let looked = 0;
   for await (const { key, value } of headsOf(pass, category, progress.sweptAfter)) {
     const streamName = streamNameOfHeadKey(key);
-    const head = readable(pass, () => decodeStreamHead(streamName, value));
+    const head = await readable(pass, () => decodeStreamHead(streamName, value));
     const before = head === undefined ? 1 : rules.firstKept(streamName, head.version);
     if (head !== undefined && before > keptFrom(head)) marks.push({ streamName, before, reason: "excess" });
     looked += 1;
@@ -169,10 +174,10 @@ async function commitMarks(pass: LifecyclePass, marks: readonly Mark[], rows: re
   if (heads.length + rows.length > 0) await pass.commit({ heads, rows: [...rows, ...due] });
 }
 
-/** A damaged head is told of, and left alone. */
-function readable<T>(pass: LifecyclePass, work: () => T): T | undefined {
+/** Nothing where it is damaged, which is told of. */
+async function readable<T>(pass: LifecyclePass, work: () => T | Promise<T>): Promise<T | undefined> {
   try {
-    return work();
+    return await work();
   } catch (error) {
     if (!(error instanceof StorageCorruptError)) throw error;
     pass.core.warn(error);

@@ -3,7 +3,8 @@
 import { InvalidArgumentError, printable } from "../errors.ts";
 import { currentCause } from "../runtime/causation.ts";
 import type { EventDefinitions, NewEventOf } from "../schema/define-events.ts";
-import type { EventRegistry, PreparedEvent, PreparedPersonal } from "../schema/registry.ts";
+import type { EventRegistry, PreparedEvent } from "../schema/registry.ts";
+import type { PreparedPersonal } from "../schema/sealing.ts";
 import type { EventMetadata, NewEvent } from "../vocabulary/event.ts";
 import { checkExpectedVersion, type ExpectedVersion } from "../vocabulary/expected-version.ts";
 import { type CheckedFilter, checkFilter, type EventFilter, namesOf } from "../vocabulary/filter.ts";

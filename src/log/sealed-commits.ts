@@ -5,7 +5,8 @@
  */
 
 import { EncryptionKeyError, EventStoreError, OverloadedError, withOutcome } from "../errors.ts";
-import type { EventRegistry, PreparedPersonal } from "../schema/registry.ts";
+import type { EventRegistry } from "../schema/registry.ts";
+import type { PreparedPersonal } from "../schema/sealing.ts";
 import type { PreparedCommit } from "./commit.ts";
 import type { CommitPipeline, SettledCommit } from "./commit-pipeline.ts";
 

@@ -7,6 +7,8 @@ import { EncryptionKeyError, EventStoreError } from "../errors.ts";
 import { ByteWriter } from "../format/bytes.ts";
 import type { KeyService, WrappedKey } from "./key-service.ts";
 
+/** How many keys are wrapped, or unwrapped, at once. */
+export const keysAtOnce = 64;
 const masterKeyIdLengthMax = 256;
 const wrappedBytesMax = 4_096;
 const keyBytes = 32;

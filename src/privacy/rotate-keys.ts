@@ -6,10 +6,9 @@ import { rotateRecord } from "./encryption.ts";
 import type { RotationReport } from "./face.ts";
 import { inChunks } from "./in-chunks.ts";
 import { isAboutTheObject } from "./key-shards.ts";
-import type { KeyWrapping } from "./key-wrapping.ts";
+import { type KeyWrapping, keysAtOnce } from "./key-wrapping.ts";
 import type { StoreKeys } from "./store-keys.ts";
 
-const keysAtOnce = 64;
 /** What a listing may hold is bounded by the number of key objects. */
 const shardName: RegExp = new RegExp(`^${keyFolder}/[0-9a-f]{3}$`);
 

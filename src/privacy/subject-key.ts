@@ -65,6 +65,7 @@ export class SubjectKeyRing {
   readonly #current = new Map<string, SubjectKey>();
   /** When keys were destroyed, by id. */
   readonly #destroyed = new Map<string, number>();
+  #closed = false;
   readonly #gone = new FinalizationRegistry<string>((id) => {
     if (this.#all.get(id)?.deref() === undefined) this.#all.delete(id);
   });
@@ -83,12 +84,22 @@ export class SubjectKeyRing {
     return key;
   }
 
-  /** Adds a key, or answers the object that stands for it already. One that was destroyed meanwhile is overwritten. */
+  /**
+   * Adds a key, or answers the object that stands for it already, and overwrites this one. One that was destroyed meanwhile is
+   * overwritten, and so is one that comes behind `close`.
+   */
   add(key: SubjectKey): SubjectKey {
+    if (this.#closed) {
+      key.close();
+      return key;
+    }
     const destroyedAtMs = this.#destroyed.get(key.id);
     if (destroyedAtMs !== undefined) key.destroy(destroyedAtMs);
     const known = this.find(key.id);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      if (known !== key) key.close();
+      return known;
+    }
     this.#all.set(key.id, new WeakRef(key));
     this.#gone.register(key, key.id);
     this.#keep(key);
@@ -112,8 +123,9 @@ export class SubjectKeyRing {
     }
   }
 
-  /** Overwrites them all. */
+  /** Overwrites them all, and those that are still to come. */
   close(): void {
+    this.#closed = true;
     for (const reference of this.#all.values()) reference.deref()?.close();
     this.#all.clear();
     this.#kept.clear();

@@ -2,7 +2,6 @@
 
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { type EventIssue, InvalidArgumentError } from "../errors.ts";
-import { pathOf } from "./registry.ts";
 
 /**
  * The value as the schema gives it, or what is wrong with it by path, beginning with `root`. Throws `invalid-argument` for a
@@ -26,4 +25,10 @@ export function checkBySchema(
   }
   if (result.issues === undefined) return { value: result.value };
   return { issues: result.issues.map(({ path, message }) => ({ path: pathOf(root, path), message })) };
+}
+
+/** The path of a schema's issue, as in `data.items.0.sku`. */
+export function pathOf(root: string, path: StandardSchemaV1.Issue["path"]): string {
+  const keys = (path ?? []).map((part) => String(typeof part === "object" ? part.key : part));
+  return [root, ...keys].join(".");
 }

@@ -2,6 +2,8 @@
 
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
+import { openStoreSource } from "../../src/backup/copy-source.ts";
+import { copyStore } from "../../src/backup/copy-store.ts";
 import {
   backupStore,
   defineReactor,
@@ -12,12 +14,16 @@ import {
   type Reactor,
   restoreStore,
 } from "../../src/index.ts";
+import { createMemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
+import { openMemoryObjects } from "../../src/kv/memory-objects.ts";
 import { openObjects } from "../../src/kv/objects.ts";
 import { openSlateKv } from "../../src/kv/slatedb-kv.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
+import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { kinds, openReader, openWriter, type Place, stopServer } from "../replica/places.ts";
 import { collect, errorOf, until } from "../support/collect.ts";
 import { range } from "../support/dropping.ts";
+import { createFaultyStorage, openFaultyKv } from "../support/faulty-kv.ts";
 import { altered, edited, rowWith } from "../support/tampering.ts";
 import type { BackupTask } from "./backup-child.ts";
 
@@ -287,4 +293,27 @@ test("A damaged source makes no backup that is called complete", async () => {
   const error = await errorOf(backupStore(between(place, target)));
   expect([error.code, error.message.includes("does not verify")]).toEqual(["storage-corrupt", true]);
   expect((await errorOf(openEventStoreReader({ url: target.url }))).message).toContain("unfinished backup");
+});
+
+test("A target that takes no row is closed again, and so is the view of the source", async () => {
+  const kv = openMemoryKv(createMemoryStorage());
+  await using store = await openEventStoreOn(kv, {});
+  await store.append("order-1", [{ type: "Placed", data: {} }], { expectedVersion: 0 });
+  await using objects = openMemoryObjects(systemClock);
+  const rates = { failBefore: 1, failAfter: 0, loseTail: 0, fence: 0, readFailure: 0, delay: 0 };
+  const target = openFaultyKv(createFaultyStorage(1, rates, () => {}));
+  const copying = copyStore({
+    source: openStoreSource(kv, objects),
+    openTarget: async () => ({ kv: target, resumes: false }),
+    targetObjects: objects,
+    objectPrefixes: [],
+    purpose: "fork",
+    pausesProcessors: false,
+    clock: systemClock,
+    signal: undefined,
+    onProgress: () => {},
+    checkSource: () => {},
+  });
+  expect(await errorOf(copying)).toMatchObject({ code: "storage-unavailable" });
+  expect(target.status().state).toBe("closed");
 });

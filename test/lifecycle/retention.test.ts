@@ -2,7 +2,7 @@
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import * as v from "valibot";
-import { streamPageSpan } from "../../src/format/key-families.ts";
+import { streamHeadKey, streamPageSpan } from "../../src/format/key-families.ts";
 import {
   defineProcessManager,
   defineProjection,
@@ -392,4 +392,42 @@ test("A damaged stream is told of and put off, and the others lose what they are
   clock.advance(25 * hour);
   await store.compact();
   expect(warned.some((error) => String(error).includes("damaged"))).toBe(true);
+});
+
+test("A stream whose head is damaged, with a rule of its own, keeps nothing from the others and comes again", async () => {
+  const clock = testClock(start);
+  const warned: unknown[] = [];
+  const storage = createMemoryStorage();
+  const key = streamHeadKey("a-2");
+  {
+    await using store = await openEventStoreOn(openMemoryKv(storage), { clock });
+    for (const name of ["a-1", "a-2", "a-3"]) {
+      await store.append(
+        name,
+        Array.from({ length: 40 }, () => counted()),
+        any,
+      );
+      await store.setRetention(name, { maxAgeMs: hour });
+    }
+  }
+  clock.advance(2 * hour);
+  const kv = openMemoryKv(storage);
+  const whole = Buffer.from((await kv.get(key)) ?? []);
+  const damaged = Buffer.from(whole);
+  damaged[damaged.length - 1] = (damaged.at(-1) ?? 0) ^ 1;
+  await kv.write([{ kind: "put", key, value: damaged }]);
+  await kv.close();
+  {
+    const options = { clock, onError: (error: unknown) => warned.push(error) };
+    await using store = await openEventStoreOn(openMemoryKv(storage), options);
+    expect((await store.compact()).eventsDropped).toBe(80);
+    expect(warned.map(String).join()).toContain("The head of a stream is damaged");
+    expect(await errorOf(versionsOf(store, "a-2"))).toMatchObject({ code: "storage-corrupt" });
+  }
+  const mended = openMemoryKv(storage);
+  await mended.write([{ kind: "put", key, value: whole }]);
+  await mended.close();
+  clock.advance(25 * hour);
+  await using store = await openEventStoreOn(openMemoryKv(storage), { clock });
+  expect((await store.compact()).eventsDropped).toBe(40);
 });

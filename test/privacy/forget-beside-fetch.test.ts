@@ -8,6 +8,7 @@ import {
   type KeyService,
   localKeyService,
   type OpenOptions,
+  StoreClosedError,
 } from "../../src/index.ts";
 import { createMemoryStorage, openMemoryKv } from "../../src/kv/memory-kv.ts";
 import { openMemoryObjects } from "../../src/kv/memory-objects.ts";
@@ -15,7 +16,7 @@ import type { ObjectAccess } from "../../src/kv/objects.ts";
 import { destroyedKeysMax, SubjectKey, SubjectKeyRing } from "../../src/privacy/subject-key.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
-import { collect, until } from "../support/collect.ts";
+import { collect, errorOf, until } from "../support/collect.ts";
 import { masterKey, people, registered } from "../support/people.ts";
 import { tick } from "../support/simulated-objects.ts";
 
@@ -112,6 +113,31 @@ describe("Forgetting a subject", () => {
     unwraps.open();
     expect(await reading).toEqual([null]);
     expect(await namesIn(store)).toEqual([null]);
+  });
+
+  test("while a read has its key unwrapped, and closing the store: the key is in nobody's hands", async () => {
+    const { unwraps, open } = await coldStorage();
+    const store = await open();
+    unwraps.isClosed = true;
+    const reading = errorOf(namesIn(store));
+    await until(() => unwraps.held === 1);
+    await store.forget("person:1");
+    await store.close();
+    unwraps.open();
+    expect(await reading).toBeInstanceOf(StoreClosedError);
+  });
+
+  test("is not what an append is told whose key is unwrapped when the store closes", async () => {
+    const { unwraps, open } = await coldStorage();
+    const store = await open();
+    unwraps.isClosed = true;
+    const appending = errorOf(store.append("person-1", [registered("1", "Robin")], { expectedVersion: "any" }));
+    await until(() => unwraps.held === 1);
+    await store.close();
+    unwraps.open();
+    const error = await appending;
+    expect(error).toBeInstanceOf(StoreClosedError);
+    expect(error.outcome).toBe("not-applied");
   });
 
   test("while an append has its key unwrapped: it is sealed under another one", async () => {

@@ -338,6 +338,21 @@ describe("Keys", () => {
     expect(other.bytes).toBeUndefined();
     expect(last.every((byte) => byte === 0)).toBe(true);
   });
+
+  test("that come to the ring too late, or twice, are overwritten too", () => {
+    const ring = new SubjectKeyRing();
+    const key = ring.add(new SubjectKey({ subject: "aa", id: "01" }, { bytes: Buffer.alloc(32, 5) }, 0));
+    const twice = Buffer.alloc(32, 5);
+    expect(ring.add(new SubjectKey({ subject: "aa", id: "01" }, { bytes: twice }, 0))).toBe(key);
+    expect(twice).toEqual(Buffer.alloc(32));
+    expect(key.bytes).toEqual(Buffer.alloc(32, 5));
+    expect(ring.add(key)).toBe(key);
+    expect(key.bytes).toEqual(Buffer.alloc(32, 5));
+    ring.close();
+    const late = Buffer.alloc(32, 3);
+    expect(ring.add(new SubjectKey({ subject: "cc", id: "03" }, { bytes: late }, 0)).bytes).toBeUndefined();
+    expect(late).toEqual(Buffer.alloc(32));
+  });
 });
 
 /** The id of an opaque key, which only its maker knows. */
