@@ -20,23 +20,18 @@ import type { Clock } from "../runtime/clock.ts";
 import { DeadlineExpired, withDeadline } from "../runtime/deadline.ts";
 import type { PreparedCommit } from "./commit.ts";
 import { assertUpperRows, type GroupDecoration, type GroupDecorator } from "./commit-extras.ts";
+import { CommitQueue, queueBytesMax, queueCommitsMax } from "./commit-queue.ts";
 import { type GroupRows, groupRows, hasRows, IndexWriter } from "./group-rows.ts";
 import type { IdempotencyKeys } from "./idempotency-keys.ts";
 import type { IndexReader } from "./index-reader.ts";
-import { type Conflict, GroupJudge, type Verdict } from "./judge.ts";
+import type { Conflict, GroupJudge, Verdict } from "./judge.ts";
 import type { Linger } from "./linger.ts";
+import { prepareJudge } from "./prepare-judge.ts";
 import type { RecentLog } from "./recent-log.ts";
 import type { RetentionRules } from "./retention-rules.ts";
 import type { StreamHeads } from "./stream-heads.ts";
 import type { StreamNames } from "./stream-names.ts";
-
-/** The most commits, events and encoded bytes in one group; a single commit may have as many events. */
-export const groupCommitsMax = 2_048;
-export const groupEventsMax = 10_000;
-export const groupBytesMax: number = 8 * 1024 * 1024;
-/** The most commits and encoded bytes that wait; beyond that an append is refused as `overloaded`. */
-export const queueCommitsMax = 100_000;
-export const queueBytesMax: number = 64 * 1024 * 1024;
+import type { SettledCommit, WaitingCommit } from "./waiting-commit.ts";
 
 export interface CommitPipelineOptions {
   readonly kv: KeyValueStore;
@@ -68,49 +63,31 @@ export interface CommitStats {
   readonly queued: number;
 }
 
-export interface SettledCommit {
-  readonly record: CommitRecord;
-  readonly replayed: boolean;
-}
-
 /**
  * Told of each commit with events once it is durable. Where it answers with a promise, which must not reject, the caller of
  * the commit hears of its success only after that.
  */
 export type AfterCommit = (events: readonly StoredEvent[]) => Promise<void> | undefined;
 
-interface Waiting {
-  readonly commit: PreparedCommit;
-  readonly deadlineMs: number;
-  readonly resolve: (settled: SettledCommit) => void;
-  readonly reject: (error: unknown) => void;
-  phase: "queued" | "in-flight" | "settled";
-  unlisten: (() => void) | undefined;
-}
-
 export class CommitPipeline {
   readonly #options: CommitPipelineOptions;
   readonly #indexWriter: IndexWriter;
   #end: LogEnd;
-  #queue: Waiting[] = [];
-  #queuedBytes = 0;
-  #inFlight: Waiting[] = [];
+  readonly #queue: CommitQueue;
   #running: Promise<void> | undefined;
   /** What callers still wait for behind their groups. */
   readonly #explaining = new Set<Promise<void>>();
-  #deadlineTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #closing = new AbortController();
   readonly #decorators: GroupDecorator[] = [];
   #afterCommit: AfterCommit | undefined;
   /** Set when a group's fate is unknown: nothing can be judged after it. */
   #failure: EventStoreError | undefined;
-  /** A group is taking longer than callers wait; new commits are turned away until it settles. */
-  #stalled = false;
   #stats = { groups: 0, commits: 0, events: 0, conflicts: 0, replayed: 0 };
 
   constructor(options: CommitPipelineOptions) {
     this.#options = options;
     this.#end = options.end;
+    this.#queue = new CommitQueue(options);
     this.#indexWriter = new IndexWriter(options.recent, options.end.indexedTo);
   }
 
@@ -124,7 +101,7 @@ export class CommitPipeline {
   }
 
   get stalled(): boolean {
-    return this.#stalled;
+    return this.#queue.stalled;
   }
 
   stats(): CommitStats {
@@ -146,15 +123,9 @@ export class CommitPipeline {
     if (commit.signal?.aborted === true) return Promise.reject(commit.signal.reason);
     const refusal = this.#refusal(commit);
     if (refusal !== undefined) return Promise.reject(refusal);
-    return new Promise((resolve, reject) => {
-      const deadlineMs = this.#options.clock.monotonic() + this.#options.timeoutMs;
-      const waiting: Waiting = { commit, deadlineMs, resolve, reject, phase: "queued", unlisten: undefined };
-      this.#listen(waiting);
-      this.#queue.push(waiting);
-      this.#queuedBytes += commit.bytes;
-      this.#armDeadline();
-      this.#running ??= this.#run();
-    });
+    const settled = this.#queue.add(commit);
+    this.#running ??= this.#run();
+    return settled;
   }
 
   /** Takes no further commits, and resolves when those that wait have settled. */
@@ -162,7 +133,7 @@ export class CommitPipeline {
     this.#closing.abort();
     await this.#running;
     await Promise.all(this.#explaining);
-    clearTimeout(this.#deadlineTimer);
+    this.#queue.stopDeadlines();
   }
 
   #refusal(commit: PreparedCommit): EventStoreError | undefined {
@@ -171,80 +142,20 @@ export class CommitPipeline {
     const status = this.#options.kv.status();
     if (status.state === "closed") return new StoreClosedError("The store is closed", { outcome: "not-applied" });
     if (status.state !== "open") return again(status.error);
-    if (this.#stalled)
+    if (this.#queue.stalled)
       return new StorageUnavailableError("The storage does not answer at the moment", { outcome: "not-applied" });
-    if (this.#queue.length >= queueCommitsMax || this.#queuedBytes + commit.bytes > queueBytesMax) {
+    if (!this.#queue.hasRoomFor(commit)) {
       const bounds = `${queueCommitsMax} commits or ${queueBytesMax} bytes`;
       return new OverloadedError(`More than ${bounds} wait to be written`);
     }
     return undefined;
   }
 
-  #listen(waiting: Waiting): void {
-    const { signal } = waiting.commit;
-    if (signal === undefined) return;
-    const onAbort = (): void => {
-      if (waiting.phase === "queued") this.#fail(waiting, signal.reason);
-    };
-    signal.addEventListener("abort", onAbort, { once: true });
-    waiting.unlisten = () => signal.removeEventListener("abort", onAbort);
-  }
-
-  #settle(waiting: Waiting): boolean {
-    if (waiting.phase === "settled") return false;
-    waiting.phase = "settled";
-    waiting.unlisten?.();
-    return true;
-  }
-
-  #succeed(waiting: Waiting, record: CommitRecord, replayed: boolean): void {
-    if (!this.#settle(waiting)) return;
+  #succeed(waiting: WaitingCommit, record: CommitRecord, replayed: boolean): void {
+    if (!waiting.settle()) return;
     if (replayed) this.#stats.replayed += 1;
     else this.#stats.commits += 1;
     waiting.resolve({ record, replayed });
-  }
-
-  #fail(waiting: Waiting, error: unknown): void {
-    if (this.#settle(waiting)) waiting.reject(error);
-  }
-
-  /** Waits for the oldest commit's deadline; what is late is told so, honestly. */
-  #armDeadline(): void {
-    if (this.#deadlineTimer !== undefined) return;
-    const oldest =
-      this.#inFlight.find((waiting) => waiting.phase !== "settled") ??
-      this.#queue.find((waiting) => waiting.phase !== "settled");
-    if (oldest === undefined) return;
-    const waitMs = Math.max(1, oldest.deadlineMs - this.#options.clock.monotonic());
-    this.#deadlineTimer = setTimeout(() => {
-      this.#deadlineTimer = undefined;
-      this.#expire();
-      this.#armDeadline();
-    }, waitMs);
-  }
-
-  #expire(): void {
-    const nowMs = this.#options.clock.monotonic();
-    const late = `within ${this.#options.timeoutMs} ms`;
-    for (const waiting of this.#inFlight) {
-      if (waiting.phase === "settled" || waiting.deadlineMs > nowMs) continue;
-      this.#stalled = true;
-      this.#fail(
-        waiting,
-        new StorageUnavailableError(`The storage did not confirm the commit ${late}`, { outcome: "unknown" }),
-      );
-    }
-    for (const waiting of this.#queue) {
-      if (waiting.deadlineMs > nowMs) break;
-      this.#queuedBytes -= waiting.commit.bytes;
-      this.#fail(
-        waiting,
-        new StorageUnavailableError(`The commit could not be started ${late}`, { outcome: "not-applied" }),
-      );
-    }
-    // What is late is at the front, because all wait equally long.
-    const first = this.#queue.findIndex((waiting) => waiting.deadlineMs > nowMs);
-    this.#queue = first < 0 ? [] : this.#queue.slice(first);
   }
 
   async #run(): Promise<void> {
@@ -254,52 +165,25 @@ export class CommitPipeline {
         await new Promise<void>((resolve) => setImmediate(resolve));
         const { linger } = this.#options;
         await linger.wait(() => this.#queue.length, this.#closing.signal);
-        this.#inFlight = this.#cutGroup();
+        const group = this.#queue.cutGroup();
         linger.groupStarted(this.#queue.length);
-        await this.#commitGroup(this.#inFlight);
-        this.#inFlight = [];
-        this.#stalled = false;
+        await this.#commitGroup(group);
+        this.#queue.groupSettled();
       }
     } finally {
       this.#running = undefined;
     }
-    if (this.#queue.length === 0) {
-      clearTimeout(this.#deadlineTimer);
-      this.#deadlineTimer = undefined;
-    }
+    if (this.#queue.length === 0) this.#queue.stopDeadlines();
   }
 
-  #cutGroup(): Waiting[] {
-    const group: Waiting[] = [];
-    let bytes = 0;
-    let events = 0;
-    let taken = 0;
-    for (const waiting of this.#queue) {
-      const { commit } = waiting;
-      const full =
-        group.length >= groupCommitsMax ||
-        bytes + commit.bytes > groupBytesMax ||
-        events + commit.eventCount > groupEventsMax;
-      if (group.length > 0 && full) break;
-      taken += 1;
-      this.#queuedBytes -= commit.bytes;
-      if (waiting.phase === "settled") continue;
-      waiting.phase = "in-flight";
-      bytes += commit.bytes;
-      events += commit.eventCount;
-      group.push(waiting);
-    }
-    this.#queue = this.#queue.slice(taken);
-    return group;
-  }
-
-  async #commitGroup(group: readonly Waiting[]): Promise<void> {
+  async #commitGroup(group: readonly WaitingCommit[]): Promise<void> {
     let writing = false;
     try {
       if (this.#failure !== undefined) throw again(this.#failure);
       const recordedAtMs = Math.max(this.#options.clock.now(), this.#end.lastRecordedAtMs);
-      const decorations = await this.#decorationsFor(group);
-      const judge = await this.#judgeFor(group, recordedAtMs, decorations);
+      const commits = group.map(({ commit }) => commit);
+      const decorations = await this.#decorationsFor(commits);
+      const judge = await prepareJudge(this.#options, commits, recordedAtMs, decorations);
       const verdicts = group.map((waiting) => [waiting, judge.judge(waiting.commit)] as const);
       const decorated = decorations.flatMap((decoration) => decoration.rows());
       if (hasRows(judge, decorated)) {
@@ -320,53 +204,13 @@ export class CommitPipeline {
         this.#failure = failure;
         this.#options.onStopped();
       }
-      for (const waiting of group) this.#fail(waiting, failure);
+      for (const waiting of group) waiting.fail(failure);
     }
   }
 
-  async #decorationsFor(group: readonly Waiting[]): Promise<readonly GroupDecoration[]> {
+  async #decorationsFor(commits: readonly PreparedCommit[]): Promise<readonly GroupDecoration[]> {
     if (this.#decorators.length === 0) return [];
-    const commits = group.map((waiting) => waiting.commit);
     return await Promise.all(this.#decorators.map((decorator) => decorator.begin(commits)));
-  }
-
-  async #judgeFor(
-    group: readonly Waiting[],
-    recordedAtMs: number,
-    decorations: readonly GroupDecoration[],
-  ): Promise<GroupJudge> {
-    const { heads, keys, recent, rules } = this.#options;
-    const names = new Set<string>();
-    const keysUsed: string[] = [];
-    for (const { commit } of group) {
-      for (const { streamName } of commit.appends) names.add(streamName);
-      for (const { streamName } of commit.checks) names.add(streamName);
-      for (const { streamName } of commit.extras?.heads ?? []) names.add(streamName);
-      if (commit.idempotencyKey !== undefined) keysUsed.push(commit.idempotencyKey);
-    }
-    const olderMatches = await this.#olderMatches(group);
-    return new GroupJudge({
-      recent,
-      heads: await heads.getMany(names),
-      keys: await keys.find(keysUsed),
-      olderMatches,
-      recordedAtMs,
-      firstKept: (streamName, version) => rules.firstKept(streamName, version),
-      decorations,
-    });
-  }
-
-  /** Conditions by query that reach behind what is in memory ask the stored index. */
-  async #olderMatches(group: readonly Waiting[]): Promise<Map<PreparedCommit, number>> {
-    const found = new Map<PreparedCommit, number>();
-    const toPosition = this.#options.recent.firstPosition - 1;
-    for (const { commit } of group) {
-      const condition = commit.failIfMatch;
-      if (condition?.storedFilter === undefined || condition.afterPosition >= toPosition) continue;
-      const position = await this.#options.index.first(condition.storedFilter, condition.afterPosition + 1, toPosition);
-      if (position !== undefined) found.set(commit, position);
-    }
-    return found;
   }
 
   async #write(judge: GroupJudge, rows: GroupRows, swept: readonly KvOperation[]): Promise<void> {
@@ -385,7 +229,7 @@ export class CommitPipeline {
     if (judge.events.length > 0) onDurable();
   }
 
-  #announce(verdicts: readonly (readonly [Waiting, Verdict])[], events: readonly StoredEvent[]): void {
+  #announce(verdicts: readonly (readonly [WaitingCommit, Verdict])[], events: readonly StoredEvent[]): void {
     let next = 0;
     for (const [waiting, verdict] of verdicts) {
       switch (verdict.kind) {
@@ -397,7 +241,7 @@ export class CommitPipeline {
           this.#succeed(waiting, verdict.record, true);
           break;
         case "refused":
-          this.#fail(waiting, verdict.error);
+          waiting.fail(verdict.error);
           break;
         case "conflict":
           this.#stats.conflicts += 1;
@@ -407,9 +251,9 @@ export class CommitPipeline {
   }
 
   /** What follows the commit comes first, if there is anything; by then the commit is durable, so no deadline applies. */
-  #succeedAfter(waiting: Waiting, record: CommitRecord, events: readonly StoredEvent[]): void {
+  #succeedAfter(waiting: WaitingCommit, record: CommitRecord, events: readonly StoredEvent[]): void {
     const after = events.length === 0 ? undefined : this.#afterCommit?.(events);
-    if (after === undefined || !this.#settle(waiting)) {
+    if (after === undefined || !waiting.settle()) {
       this.#succeed(waiting, record, false);
       return;
     }
@@ -421,16 +265,16 @@ export class CommitPipeline {
     this.#explaining.add(following);
   }
 
-  #explainLater(waiting: Waiting, conflict: Conflict): void {
+  #explainLater(waiting: WaitingCommit, conflict: Conflict): void {
     const explaining = this.#explain(waiting, conflict).finally(() => this.#explaining.delete(explaining));
     this.#explaining.add(explaining);
   }
 
-  async #explain(waiting: Waiting, conflict: Conflict): Promise<void> {
+  async #explain(waiting: WaitingCommit, conflict: Conflict): Promise<void> {
     try {
       const { explain, timeoutMs } = this.#options;
       const answer = await withDeadline(explain(waiting.commit, conflict), timeoutMs, "Looking at the conflict");
-      if (answer instanceof EventStoreError) this.#fail(waiting, answer);
+      if (answer instanceof EventStoreError) waiting.fail(answer);
       else this.#succeed(waiting, answer, true);
     } catch (error) {
       // A commit with ids of its own may be a retry of one that is stored: who cannot look does not know.
@@ -439,7 +283,7 @@ export class CommitPipeline {
         appends.length > 0 && appends.every((append) => append.events.every((event) => event.idGiven));
       const late = error instanceof DeadlineExpired;
       const cause = late ? new StorageUnavailableError("The storage did not answer", { cause: error }) : error;
-      this.#fail(waiting, asStoreError(cause, mayBeStored ? "unknown" : "not-applied"));
+      waiting.fail(asStoreError(cause, mayBeStored ? "unknown" : "not-applied"));
     }
   }
 }

@@ -8,7 +8,8 @@ import { EncryptionKeyError, EventStoreError, OverloadedError, withOutcome } fro
 import type { EventRegistry } from "../schema/registry.ts";
 import type { PreparedPersonal } from "../schema/sealing.ts";
 import type { PreparedCommit } from "./commit.ts";
-import type { CommitPipeline, SettledCommit } from "./commit-pipeline.ts";
+import type { CommitPipeline } from "./commit-pipeline.ts";
+import type { SettledCommit } from "./waiting-commit.ts";
 
 /** How often a commit is sealed anew because its subject was forgotten meanwhile. */
 const sealingsMax = 5;

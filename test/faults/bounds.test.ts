@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { type EventStore, EventStoreError, openEventStore } from "../../src/index.ts";
-import { queueBytesMax, queueCommitsMax } from "../../src/log/commit-pipeline.ts";
+import { queueBytesMax, queueCommitsMax } from "../../src/log/commit-queue.ts";
 import { collect, until } from "../support/collect.ts";
 import { sumOf } from "../support/fault-proxy.ts";
 import type { Latency } from "../support/fault-rules.ts";

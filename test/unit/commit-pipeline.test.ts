@@ -2,7 +2,7 @@
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { type EventStore, OverloadedError, StorageUnavailableError, WriterFencedError } from "../../src/index.ts";
-import { queueBytesMax } from "../../src/log/commit-pipeline.ts";
+import { queueBytesMax } from "../../src/log/commit-queue.ts";
 import { openEventStoreOn } from "../../src/store/open-event-store.ts";
 import { TurnedClock } from "../kv/stores.ts";
 import { collect, errorOf, until } from "../support/collect.ts";
