@@ -3,6 +3,7 @@
 import type { Clock } from "../runtime/clock.ts";
 import { prepareBucket } from "./bucket-access.ts";
 import { CachingKv } from "./caching-kv.ts";
+import { assertUndamaged } from "./damage-check.ts";
 import { DiskCache, type DiskCacheOptions } from "./disk-cache.ts";
 import { prepareFolder } from "./folder.ts";
 import { type FolderOpener, holdOpen } from "./folder-openers.ts";
@@ -86,7 +87,8 @@ interface OpenedDatabase {
 
 /**
  * Opens the database for writing and fences an earlier writer.
- * Throws `invalid-argument` for a folder that holds something else, `storage-unavailable` where the storage does not answer.
+ * Throws `invalid-argument` for a folder that holds something else, `storage-unavailable` where the storage does not answer,
+ * `storage-corrupt` where an object of the database is damaged or gone, and then has written nothing to it.
  */
 export async function openSlateKv(options: SlateKvOptions): Promise<KeyValueStore> {
   const { reuseConnections = false } = options.s3;
@@ -148,7 +150,7 @@ function readCacheOf({ location, cache, readCache }: SlateKvOptions): ReadCache 
 async function openDatabase(options: SlateKvOptions, tuning: SlateTuning): Promise<OpenedDatabase> {
   const metrics = new NativeMetrics();
   const place = await resolvePlace(options, tuning);
-  const cache = await prepareCache(options, place).catch(async (error) => {
+  const cache = await prepareUse(options, place).catch(async (error) => {
     await place.release();
     throw error;
   });
@@ -167,10 +169,12 @@ async function openDatabase(options: SlateKvOptions, tuning: SlateTuning): Promi
   return { db, place, metrics, cache, startedMs };
 }
 
-async function prepareCache(
-  { location, cache }: SlateKvOptions,
+/** All that is done before the engine is let at the place: it is looked at for damage, and gets its disk cache. */
+async function prepareUse(
+  { location, s3, cache }: SlateKvOptions,
   { bucketUrl }: NativePlace,
 ): Promise<DiskCache | undefined> {
+  if (location.kind !== "memory") await assertUndamaged(location, s3);
   if (cache === undefined || location.kind !== "s3") return undefined;
   return await DiskCache.prepare(cache, location, bucketUrl);
 }

@@ -8,6 +8,7 @@ import { type EventStoreError, StorageUnavailableError, StoreClosedError, StoreN
 import type { Clock } from "../runtime/clock.ts";
 import { DeadlineExpired, pause, withDeadline } from "../runtime/deadline.ts";
 import { findStore, prepareBucket } from "./bucket-access.ts";
+import { assertUndamaged } from "./damage-check.ts";
 import { findFolder } from "./folder.ts";
 import type { KeyValueReader, KvCursor, KvRange, KvReader, KvReaderStats, KvReaderStatus, ScanPurpose } from "./kv.ts";
 import { MovingCursor } from "./moving-cursor.ts";
@@ -54,7 +55,10 @@ async function resolvePlace(
   }
   const access = await prepareBucket(location, { ...s3, createBucket: false }, { mode: "read", timeoutMs });
   try {
-    if (access.state === "new") throw new StoreNotFoundError(location.url);
+    if (access.state === "new") {
+      await assertUndamaged(location, s3);
+      throw new StoreNotFoundError(location.url);
+    }
     return bucketPlace(location, access, tuning.reuseConnections);
   } catch (error) {
     await access.release();
@@ -72,6 +76,7 @@ async function openHandle(options: SlateReaderOptions, tuning: SlateReaderTuning
   let place: NativePlace | undefined;
   try {
     place = await resolvePlace(options, tuning, tuning.openTimeoutMs);
+    await assertUndamaged(options.location, options.s3);
     return await ReaderHandle.open(place, tuning, options.clock);
   } catch (cause) {
     await place?.release();
@@ -289,6 +294,7 @@ function lostError(cause?: unknown): StorageUnavailableError {
 /**
  * Opens a replica. Throws `store-not-found` where there is nothing, `invalid-argument` for a folder that holds something
  * else, `storage-unavailable` where the storage does not answer or may not be written to: a reader leaves a checkpoint.
+ * Throws `storage-corrupt` where an object of the database is damaged or gone.
  */
 export async function openSlateReaderKv(options: SlateReaderOptions): Promise<KeyValueReader> {
   const { reuseConnections = false } = options.s3;
