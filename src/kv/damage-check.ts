@@ -7,9 +7,10 @@
 
 import { StorageCorruptError } from "../errors.ts";
 import { withDeadline } from "../runtime/deadline.ts";
-import { type EngineObjects, openEngineObjects } from "./engine-objects.ts";
+import { type EngineObjects, engineObjects } from "./engine-objects.ts";
 import { assertWholeWal, compactorEpochIn, decodeManifest, type EngineManifest } from "./engine-records.ts";
-import { databaseFolder, type S3Options, type StoreLocation } from "./object-store.ts";
+import { databaseFolder, type StoreLocation } from "./object-store.ts";
+import { type ObjectAccess, openObjects } from "./objects.ts";
 
 /** How long looking may take: then the engine is let at it, as if nothing had been found. */
 const lookTimeoutMs = 15_000;
@@ -19,18 +20,20 @@ const looksMax = 4;
 const readsMax = 16;
 
 /** Throws `storage-corrupt`, with the name of an object that is damaged or gone, where it finds one. */
-export async function assertUndamaged(
-  location: StoreLocation & { kind: "folder" | "s3" },
-  s3: S3Options,
-): Promise<void> {
-  await using objects = await openEngineObjects(location, s3);
+export async function assertUndamaged(objects: ObjectAccess, location: StoreLocation): Promise<void> {
   let problem: string | undefined;
   try {
-    problem = await withDeadline(findTwice(objects), lookTimeoutMs, "Looking for damage");
+    problem = await withDeadline(findTwice(engineObjects(objects, location)), lookTimeoutMs, "Looking for damage");
   } catch {
     // A storage that does not answer, or does not allow it: the engine tries for as long as opening may take.
   }
   if (problem !== undefined) throw new StorageCorruptError(`The storage is damaged: ${problem}: ${location.url}`);
+}
+
+/** The same in a folder. */
+export async function assertUndamagedFolder(location: StoreLocation & { kind: "folder" }): Promise<void> {
+  await using objects = await openObjects(location, {});
+  await assertUndamaged(objects, location);
 }
 
 async function findTwice(objects: EngineObjects): Promise<string | undefined> {
@@ -129,8 +132,7 @@ async function findContradiction(
     now.replayAfterWal >= before.replayAfterWal &&
     now.lastTableSeq >= before.lastTableSeq &&
     now.tables.every(({ id, text }) => (known.get(id) ?? text) === text) &&
-    (now.tables.some(({ id }) => !known.has(id)) ||
-      (now.replayAfterWal === before.replayAfterWal && now.lastTableSeq === before.lastTableSeq));
+    (now.settled === before.settled || now.tables.some(({ id }) => !known.has(id)));
   if (agrees) return undefined;
   return `${pathOf("manifest", name)} contradicts ${pathOf("manifest", beforeName)}`;
 }

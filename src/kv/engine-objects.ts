@@ -2,12 +2,13 @@
 
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { databaseFolder, type S3Options, type StoreLocation } from "./object-store.ts";
-import { type ObjectAccess, openObjects } from "./objects.ts";
+import { databaseFolder, type StoreLocation } from "./object-store.ts";
+import type { ObjectAccess } from "./objects.ts";
 
 export type EngineFolder = "manifest" | "compactions" | "compacted" | "wal";
 
-export interface EngineObjects extends AsyncDisposable {
+/** What is asked throws as `ObjectAccess` does. */
+export interface EngineObjects {
   /** The names in a folder, in their order; none where there is no such folder. */
   names(folder: EngineFolder): Promise<readonly string[]>;
   /** How many bytes each object of a folder has. */
@@ -16,12 +17,7 @@ export interface EngineObjects extends AsyncDisposable {
   get(folder: EngineFolder, name: string): Promise<Uint8Array | undefined>;
 }
 
-/** What is asked throws as `ObjectAccess` does. */
-export async function openEngineObjects(
-  location: StoreLocation & { kind: "folder" | "s3" },
-  s3: S3Options,
-): Promise<EngineObjects> {
-  const objects = await openObjects(location, s3);
+export function engineObjects(objects: ObjectAccess, location: StoreLocation): EngineObjects {
   const sizes = (folder: EngineFolder): Promise<ReadonlyMap<string, number>> => sizesIn(objects, folder);
   return {
     // Without asking for the size of each: a folder may keep the WAL of a day.
@@ -29,7 +25,6 @@ export async function openEngineObjects(
       location.kind === "folder" ? await filesIn(location.directory, folder) : [...(await sizes(folder)).keys()],
     sizes,
     get: async (folder, name) => (await objects.get(`${databaseFolder}/${folder}/${name}`))?.bytes,
-    [Symbol.asyncDispose]: () => objects.close(),
   };
 }
 

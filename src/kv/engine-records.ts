@@ -21,6 +21,8 @@ export interface EngineManifest {
   readonly replayAfterWal: number;
   /** The newest write that is in a table. */
   readonly lastTableSeq: number;
+  /** All that changes with a new table of the writer's, and with nothing else; to be compared. */
+  readonly settled: string;
   readonly tables: readonly EngineTable[];
 }
 
@@ -50,6 +52,7 @@ export function decodeManifest(bytes: Uint8Array): EngineManifest | undefined {
     compactorEpoch: record.count(4),
     replayAfterWal: record.count(5),
     lastTableSeq: record.count(12),
+    settled: [5, 10, 12, 14].map((slot) => record.long(slot)).join(" ") + base64(record.bytes(15)),
     tables: [...record.tables(8), ...runs].map(decodeTable),
   };
 }
@@ -59,12 +62,16 @@ function decodeTable(record: FlatTable): EngineTable {
   const info = record.table(1);
   if (id === undefined || info === undefined) throw new DamagedBuffer("a table has no name");
   const parts = [info.count(3) + info.count(4), info.count(1) + info.count(2), info.count(8) + info.count(9)];
-  const bounds = [0, 7].map((slot) => Buffer.from(info.bytes(slot) ?? []).toString("base64"));
+  const bounds = [0, 7].map((slot) => base64(info.bytes(slot)));
   return {
     id: ulid((id.long(0) << 64n) | id.long(1)),
     reachesBytes: Math.max(...parts),
     text: [...parts, info.byte(5), ...bounds].join(" "),
   };
+}
+
+function base64(bytes: Uint8Array | undefined): string {
+  return Buffer.from(bytes ?? []).toString("base64");
 }
 
 /** 128 bits as the engine names tables: 26 characters of Crockford's alphabet. */
@@ -102,6 +109,9 @@ export function assertWholeWal(bytes: Uint8Array): void {
   const offsets = FlatTable.root(compression === zstd ? Bun.zstdDecompressSync(index) : index)
     .tables(0)
     .map((block) => block.count(0));
+  // Its filter and its statistics, if it has any.
+  for (const slot of [3, 8])
+    if (info.count(slot + 1) > 0) partOf(bytes, info.count(slot), info.count(slot) + info.count(slot + 1));
   const blocksEnd = info.count(4) > 0 ? info.count(3) : info.count(1);
   for (const [block, from] of offsets.entries()) partOf(bytes, from, offsets[block + 1] ?? blocksEnd);
 }

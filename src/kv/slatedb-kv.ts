@@ -3,7 +3,7 @@
 import type { Clock } from "../runtime/clock.ts";
 import { prepareBucket } from "./bucket-access.ts";
 import { CachingKv } from "./caching-kv.ts";
-import { assertUndamaged } from "./damage-check.ts";
+import { assertUndamaged, assertUndamagedFolder } from "./damage-check.ts";
 import { DiskCache, type DiskCacheOptions } from "./disk-cache.ts";
 import { prepareFolder } from "./folder.ts";
 import { type FolderOpener, holdOpen } from "./folder-openers.ts";
@@ -61,11 +61,13 @@ async function resolvePlace({ location, s3 }: SlateKvOptions, tuning: SlateTunin
       return memoryPlace();
     case "folder":
       await prepareFolder(location.directory);
+      await assertUndamagedFolder(location);
       return withOpener(location, await holdOpen(location.directory));
     case "s3": {
       const access = await prepareBucket(location, s3, {
         timeoutMs: tuning.openTimeoutMs,
         requestTimeoutMs: tuning.requestTimeoutMs,
+        inspect: (objects) => assertUndamaged(objects, location),
       });
       try {
         return bucketPlace(location, access, tuning.reuseConnections, tuning.wakeWithoutWaiting);
@@ -150,7 +152,7 @@ function readCacheOf({ location, cache, readCache }: SlateKvOptions): ReadCache 
 async function openDatabase(options: SlateKvOptions, tuning: SlateTuning): Promise<OpenedDatabase> {
   const metrics = new NativeMetrics();
   const place = await resolvePlace(options, tuning);
-  const cache = await prepareUse(options, place).catch(async (error) => {
+  const cache = await prepareCache(options, place).catch(async (error) => {
     await place.release();
     throw error;
   });
@@ -169,12 +171,10 @@ async function openDatabase(options: SlateKvOptions, tuning: SlateTuning): Promi
   return { db, place, metrics, cache, startedMs };
 }
 
-/** All that is done before the engine is let at the place: it is looked at for damage, and gets its disk cache. */
-async function prepareUse(
-  { location, s3, cache }: SlateKvOptions,
+async function prepareCache(
+  { location, cache }: SlateKvOptions,
   { bucketUrl }: NativePlace,
 ): Promise<DiskCache | undefined> {
-  if (location.kind !== "memory") await assertUndamaged(location, s3);
   if (cache === undefined || location.kind !== "s3") return undefined;
   return await DiskCache.prepare(cache, location, bucketUrl);
 }

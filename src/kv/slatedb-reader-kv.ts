@@ -8,11 +8,12 @@ import { type EventStoreError, StorageUnavailableError, StoreClosedError, StoreN
 import type { Clock } from "../runtime/clock.ts";
 import { DeadlineExpired, pause, withDeadline } from "../runtime/deadline.ts";
 import { findStore, prepareBucket } from "./bucket-access.ts";
-import { assertUndamaged } from "./damage-check.ts";
+import { assertUndamaged, assertUndamagedFolder } from "./damage-check.ts";
 import { findFolder } from "./folder.ts";
 import type { KeyValueReader, KvCursor, KvRange, KvReader, KvReaderStats, KvReaderStatus, ScanPurpose } from "./kv.ts";
 import { MovingCursor } from "./moving-cursor.ts";
 import type { S3Options, StoreLocation } from "./object-store.ts";
+import type { ObjectAccess } from "./objects.ts";
 import { SignOfLife } from "./sign-of-life.ts";
 import { openError } from "./slatedb-errors.ts";
 import { bucketPlace, folderPlace, type NativePlace } from "./slatedb-place.ts";
@@ -51,14 +52,13 @@ async function resolvePlace(
   const { location, s3 } = options;
   if (location.kind === "folder") {
     if ((await findFolder(location.directory)) === "new") throw new StoreNotFoundError(location.url);
+    await assertUndamagedFolder(location);
     return folderPlace(location);
   }
-  const access = await prepareBucket(location, { ...s3, createBucket: false }, { mode: "read", timeoutMs });
+  const inspect = (objects: ObjectAccess): Promise<void> => assertUndamaged(objects, location);
+  const access = await prepareBucket(location, { ...s3, createBucket: false }, { mode: "read", timeoutMs, inspect });
   try {
-    if (access.state === "new") {
-      await assertUndamaged(location, s3);
-      throw new StoreNotFoundError(location.url);
-    }
+    if (access.state === "new") throw new StoreNotFoundError(location.url);
     return bucketPlace(location, access, tuning.reuseConnections);
   } catch (error) {
     await access.release();
@@ -76,7 +76,6 @@ async function openHandle(options: SlateReaderOptions, tuning: SlateReaderTuning
   let place: NativePlace | undefined;
   try {
     place = await resolvePlace(options, tuning, tuning.openTimeoutMs);
-    await assertUndamaged(options.location, options.s3);
     return await ReaderHandle.open(place, tuning, options.clock);
   } catch (cause) {
     await place?.release();
