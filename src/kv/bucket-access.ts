@@ -74,8 +74,8 @@ export async function prepareBucket(
       createBucket: options.createBucket === true,
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
     });
-    await inspect?.(objectsIn(bucket, location));
     const found = await bucket.credentials();
+    await inspect?.(objectsIn(bucket, location));
     const endpoint = found.expiration === undefined ? undefined : await endpointFor(bucket, found);
     return {
       state,

@@ -55,13 +55,14 @@ async function findDamage(objects: EngineObjects): Promise<string | undefined> {
   const manifest = await readManifest(objects, newest);
   if (manifest === undefined || typeof manifest === "string") return manifest;
   const before = ids.at(-2);
-  return (
-    (typeof compactor === "string" ? compactor : undefined) ??
-    findMissingManifest(newest, manifest, compactor) ??
-    (before === undefined ? undefined : await findContradiction(objects, before, newest, manifest)) ??
-    (await findDamagedTable(objects, manifest)) ??
-    (await findDamagedWal(objects, manifest))
-  );
+  if (typeof compactor === "string") return compactor;
+  const found = await Promise.all([
+    findMissingManifest(newest, manifest, compactor),
+    before === undefined ? undefined : findContradiction(objects, before, newest, manifest),
+    findDamagedTable(objects, manifest),
+    findDamagedWal(objects, manifest),
+  ]);
+  return found.find((problem) => problem !== undefined);
 }
 
 function pathOf(folder: string, name: string): string {
@@ -85,8 +86,9 @@ async function findCompactor(objects: EngineObjects): Promise<number | string> {
 }
 
 async function findLeftovers(objects: EngineObjects): Promise<string | undefined> {
-  for (const folder of ["compacted", "wal"] as const) {
-    const [name] = await objects.names(folder);
+  const folders = ["compacted", "wal"] as const;
+  const found = await Promise.all(folders.map(async (folder) => ({ folder, name: (await objects.names(folder))[0] })));
+  for (const { folder, name } of found) {
     if (name !== undefined) return `there is ${pathOf(folder, name)}, but no manifest in ${databaseFolder}/manifest`;
   }
   return undefined;
@@ -105,9 +107,9 @@ async function readManifest(objects: EngineObjects, name: string): Promise<Engin
 function findMissingManifest(
   newest: string,
   { compactorEpoch }: EngineManifest,
-  compactor: number | string,
+  compactor: number,
 ): string | undefined {
-  if (typeof compactor === "string" || compactor <= compactorEpoch) return undefined;
+  if (compactor <= compactorEpoch) return undefined;
   return `a manifest newer than ${pathOf("manifest", newest)} is gone, or that one is damaged`;
 }
 
