@@ -95,9 +95,15 @@ async function main(): Promise<void> {
     const error = firstError(thrown);
     process.exitCode = exitCodeOf(error);
     if (error instanceof OutputClosed) return;
-    process.stderr.write(`strata: ${sentenceOf(error)}\n`);
-    if (process.env.STRATA_DEBUG === "1") process.stderr.write(`${Bun.inspect(error)}\n`);
+    await complain(`strata: ${sentenceOf(error)}\n`);
+    if (process.env.STRATA_DEBUG === "1") await complain(`${Bun.inspect(error)}\n`);
   }
 }
 
+async function complain(text: string): Promise<void> {
+  await new Promise<void>((resolve) => process.stderr.write(text, () => resolve()));
+}
+
 await main();
+// What was written is out, and stores are closed. A call of the engine that is never answered would keep the process for ever.
+process.exit();

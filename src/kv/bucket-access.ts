@@ -7,7 +7,9 @@ import { BucketError, storageError } from "./bucket-errors.ts";
 import { checkBucket } from "./bucket-preflight.ts";
 import { type CredentialEndpoint, serveCredentials } from "./credential-endpoint.ts";
 import type { S3Options, StoreLocation } from "./object-store.ts";
+import type { ObjectAccess } from "./objects.ts";
 import { type FoundCredentials, S3Bucket } from "./s3-client.ts";
+import { objectsIn } from "./s3-objects.ts";
 
 type BucketLocation = StoreLocation & { readonly kind: "s3" };
 
@@ -27,6 +29,8 @@ export interface PrepareBucketOptions {
   readonly timeoutMs?: number;
   /** How long the engine waits for one answer before it asks again. Default: 10,000 ms. */
   readonly requestTimeoutMs?: number;
+  /** Looks at what is there once the bucket has answered; what it throws ends the preparation. */
+  readonly inspect?: (objects: ObjectAccess) => Promise<void>;
 }
 
 const requestTimeoutMsDefault = 10_000;
@@ -57,11 +61,11 @@ export async function findStore(
   }
 }
 
-/** Checks the bucket, and makes the engine's way to it. Throws as `findStore` does. */
+/** Checks the bucket, and makes the engine's way to it. Throws as `findStore` does, or what `inspect` throws. */
 export async function prepareBucket(
   location: BucketLocation,
   options: S3Options,
-  { mode = "write", timeoutMs, requestTimeoutMs = requestTimeoutMsDefault }: PrepareBucketOptions = {},
+  { mode = "write", timeoutMs, requestTimeoutMs = requestTimeoutMsDefault, inspect }: PrepareBucketOptions = {},
 ): Promise<S3Access> {
   const bucket = new S3Bucket(location, options, Math.min(requestTimeoutMs, checkAttemptMsMax));
   try {
@@ -71,6 +75,7 @@ export async function prepareBucket(
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
     });
     const found = await bucket.credentials();
+    await inspect?.(objectsIn(bucket, location));
     const endpoint = found.expiration === undefined ? undefined : await endpointFor(bucket, found);
     return {
       state,

@@ -51,7 +51,8 @@ async function folderState(directory: string, entries: readonly string[]): Promi
   }
   const inside: string[] = await readdir(join(directory, databaseFolder)).catch(() => []);
   if (inside.length === 0) return "new";
-  if (!inside.includes("manifest")) {
+  // A store that has lost its manifests is one still: opening says so.
+  if (!["manifest", "compacted", "wal"].some((name) => inside.includes(name))) {
     throw new InvalidArgumentError("url", `names a folder that is not empty and holds no store: ${directory}`);
   }
   return "existing";

@@ -9,7 +9,11 @@ import type { ObjectAccess, ObjectEntry } from "./objects.ts";
 import { S3Bucket } from "./s3-client.ts";
 
 export function openS3Objects(location: StoreLocation & { kind: "s3" }, options: S3Options): ObjectAccess {
-  const bucket = new S3Bucket(location, options);
+  return objectsIn(new S3Bucket(location, options), location);
+}
+
+/** The same by a client that is there; closing the objects closes it. */
+export function objectsIn(bucket: S3Bucket, location: StoreLocation & { kind: "s3" }): ObjectAccess {
   const root = location.prefix === "" ? "" : `${location.prefix}/`;
   let closed = false;
   const assertOpen = (): void => {

@@ -66,6 +66,11 @@ function saysOpenedElsewhere(error: unknown): boolean {
   return error instanceof Error && error.message.includes("version already exists");
 }
 
+/** A manifest, or the compactor's state, that is no record: the engine takes it for a fault of its own. */
+function saysUnreadableRecord(error: unknown): boolean {
+  return error instanceof Error && error.message.includes("(e.g. manifest) error CallbackError");
+}
+
 /** An error of a single call, after which the store goes on. */
 export function callError(error: unknown): EventStoreError {
   if (error instanceof EventStoreError) return error;
@@ -98,7 +103,8 @@ export function openError(cause: unknown, url: string): EventStoreError {
     return new StorageUnavailableError(`There is no such bucket: ${url}`, { cause, outcome: "not-applied" });
   }
   if (saysOpenedElsewhere(cause)) return new WriterFencedError({ cause, outcome: "not-applied" });
-  if (tagOf(cause) === "Data") return new StorageCorruptError(`The storage holds damaged data: ${url}`, { cause });
+  if (tagOf(cause) === "Data" || saysUnreadableRecord(cause))
+    return new StorageCorruptError(`The storage holds damaged data: ${url}`, { cause });
   if (tagOf(cause) === "Closed") return new WriterFencedError({ cause, outcome: "not-applied" });
   return new StorageUnavailableError(`The store cannot be opened: ${url}`, { cause, outcome: "not-applied" });
 }

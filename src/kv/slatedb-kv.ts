@@ -3,6 +3,7 @@
 import type { Clock } from "../runtime/clock.ts";
 import { prepareBucket } from "./bucket-access.ts";
 import { CachingKv } from "./caching-kv.ts";
+import { assertUndamaged, assertUndamagedFolder } from "./damage-check.ts";
 import { DiskCache, type DiskCacheOptions } from "./disk-cache.ts";
 import { prepareFolder } from "./folder.ts";
 import { type FolderOpener, holdOpen } from "./folder-openers.ts";
@@ -60,11 +61,13 @@ async function resolvePlace({ location, s3 }: SlateKvOptions, tuning: SlateTunin
       return memoryPlace();
     case "folder":
       await prepareFolder(location.directory);
+      await assertUndamagedFolder(location);
       return withOpener(location, await holdOpen(location.directory));
     case "s3": {
       const access = await prepareBucket(location, s3, {
         timeoutMs: tuning.openTimeoutMs,
         requestTimeoutMs: tuning.requestTimeoutMs,
+        inspect: (objects) => assertUndamaged(objects, location),
       });
       try {
         return bucketPlace(location, access, tuning.reuseConnections, tuning.wakeWithoutWaiting);
@@ -86,7 +89,8 @@ interface OpenedDatabase {
 
 /**
  * Opens the database for writing and fences an earlier writer.
- * Throws `invalid-argument` for a folder that holds something else, `storage-unavailable` where the storage does not answer.
+ * Throws `invalid-argument` for a folder that holds something else, `storage-unavailable` where the storage does not answer,
+ * `storage-corrupt` where an object of the database is damaged or gone, and then has written nothing to it.
  */
 export async function openSlateKv(options: SlateKvOptions): Promise<KeyValueStore> {
   const { reuseConnections = false } = options.s3;

@@ -8,10 +8,12 @@ import { type EventStoreError, StorageUnavailableError, StoreClosedError, StoreN
 import type { Clock } from "../runtime/clock.ts";
 import { DeadlineExpired, pause, withDeadline } from "../runtime/deadline.ts";
 import { findStore, prepareBucket } from "./bucket-access.ts";
+import { assertUndamaged, assertUndamagedFolder } from "./damage-check.ts";
 import { findFolder } from "./folder.ts";
 import type { KeyValueReader, KvCursor, KvRange, KvReader, KvReaderStats, KvReaderStatus, ScanPurpose } from "./kv.ts";
 import { MovingCursor } from "./moving-cursor.ts";
 import type { S3Options, StoreLocation } from "./object-store.ts";
+import type { ObjectAccess } from "./objects.ts";
 import { SignOfLife } from "./sign-of-life.ts";
 import { openError } from "./slatedb-errors.ts";
 import { bucketPlace, folderPlace, type NativePlace } from "./slatedb-place.ts";
@@ -50,9 +52,11 @@ async function resolvePlace(
   const { location, s3 } = options;
   if (location.kind === "folder") {
     if ((await findFolder(location.directory)) === "new") throw new StoreNotFoundError(location.url);
+    await assertUndamagedFolder(location);
     return folderPlace(location);
   }
-  const access = await prepareBucket(location, { ...s3, createBucket: false }, { mode: "read", timeoutMs });
+  const inspect = (objects: ObjectAccess): Promise<void> => assertUndamaged(objects, location);
+  const access = await prepareBucket(location, { ...s3, createBucket: false }, { mode: "read", timeoutMs, inspect });
   try {
     if (access.state === "new") throw new StoreNotFoundError(location.url);
     return bucketPlace(location, access, tuning.reuseConnections);
@@ -289,6 +293,7 @@ function lostError(cause?: unknown): StorageUnavailableError {
 /**
  * Opens a replica. Throws `store-not-found` where there is nothing, `invalid-argument` for a folder that holds something
  * else, `storage-unavailable` where the storage does not answer or may not be written to: a reader leaves a checkpoint.
+ * Throws `storage-corrupt` where an object of the database is damaged or gone.
  */
 export async function openSlateReaderKv(options: SlateReaderOptions): Promise<KeyValueReader> {
   const { reuseConnections = false } = options.s3;
