@@ -1,14 +1,15 @@
 /**
  * Looks at the engine's objects before the engine does, and says which of them is damaged or gone. The engine itself asks for ever for
- * bytes that a table has lost, takes a manifest as it is, opens a reader before a hole in the WAL without a word, and has written before it
- * meets any of these. It reads the manifest and what of the WAL is to be replayed, and knows of tables that they are there, and how
- * long; it writes nothing. Whatever it cannot look at in time it leaves to the engine.
+ * bytes that a table has lost, opens a reader before a hole in the WAL without a word, and has written before it meets either. It reads
+ * the manifest, and of tables and the WAL that they are there; in a folder the WAL that is to be replayed as well, which elsewhere
+ * would be a request each. A store that is whole must never be refused: nothing is concluded here that the engine could do otherwise.
+ * It writes nothing. Whatever it cannot look at in time it leaves to the engine.
  */
 
 import { StorageCorruptError } from "../errors.ts";
 import { withDeadline } from "../runtime/deadline.ts";
 import { type EngineObjects, engineObjects } from "./engine-objects.ts";
-import { assertWholeWal, compactorEpochIn, decodeManifest, type EngineManifest } from "./engine-records.ts";
+import { assertWholeWal, decodeManifest, type EngineManifest } from "./engine-records.ts";
 import { databaseFolder, type StoreLocation } from "./object-store.ts";
 import { type ObjectAccess, openObjects } from "./objects.ts";
 
@@ -46,22 +47,12 @@ async function findTwice(objects: EngineObjects): Promise<string | undefined> {
   return undefined;
 }
 
-/** In this order, because the engine writes the manifest before the compactor's state, and removes what no manifest names. */
 async function findDamage(objects: EngineObjects): Promise<string | undefined> {
-  const compactor = await findCompactor(objects);
-  const ids = await objects.names("manifest");
-  const newest = ids.at(-1);
+  const newest = (await objects.names("manifest")).at(-1);
   if (newest === undefined) return await findLeftovers(objects);
   const manifest = await readManifest(objects, newest);
   if (manifest === undefined || typeof manifest === "string") return manifest;
-  const before = ids.at(-2);
-  if (typeof compactor === "string") return compactor;
-  const found = await Promise.all([
-    findMissingManifest(newest, manifest, compactor),
-    before === undefined ? undefined : findContradiction(objects, before, newest, manifest),
-    findDamagedTable(objects, manifest),
-    findDamagedWal(objects, manifest),
-  ]);
+  const found = await Promise.all([findDamagedTable(objects, manifest), findDamagedWal(objects, manifest)]);
   return found.find((problem) => problem !== undefined);
 }
 
@@ -71,18 +62,6 @@ function pathOf(folder: string, name: string): string {
 
 function reason(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
-}
-
-/** The epoch of whoever wrote the compactor's state last; a sentence where that is damaged. */
-async function findCompactor(objects: EngineObjects): Promise<number | string> {
-  const newest = (await objects.names("compactions")).at(-1);
-  const bytes = newest === undefined ? undefined : await objects.get("compactions", newest);
-  if (newest === undefined || bytes === undefined) return 0;
-  try {
-    return compactorEpochIn(bytes);
-  } catch (error) {
-    return `${pathOf("compactions", newest)} cannot be read (${reason(error)})`;
-  }
 }
 
 async function findLeftovers(objects: EngineObjects): Promise<string | undefined> {
@@ -102,41 +81,6 @@ async function readManifest(objects: EngineObjects, name: string): Promise<Engin
   } catch (error) {
     return `${pathOf("manifest", name)} cannot be read (${reason(error)})`;
   }
-}
-
-function findMissingManifest(
-  newest: string,
-  { compactorEpoch }: EngineManifest,
-  compactor: number,
-): string | undefined {
-  if (compactor <= compactorEpoch) return undefined;
-  return `a manifest newer than ${pathOf("manifest", newest)} is gone, or that one is damaged`;
-}
-
-/**
- * A manifest has no checksum, so it is held against the one before: numbers never go back, one update raises an epoch by one at most,
- * tables stay what they are, and what is in tables changes only with a new one.
- */
-async function findContradiction(
-  objects: EngineObjects,
-  beforeName: string,
-  name: string,
-  now: EngineManifest,
-): Promise<string | undefined> {
-  const before = await readManifest(objects, beforeName);
-  if (before === undefined) return undefined;
-  if (typeof before === "string") return before;
-  const known = new Map(before.tables.map(({ id, text }) => [id, text]));
-  const step = (from: number, to: number): boolean => to === from || to === from + 1;
-  const agrees =
-    step(before.writerEpoch, now.writerEpoch) &&
-    step(before.compactorEpoch, now.compactorEpoch) &&
-    now.replayAfterWal >= before.replayAfterWal &&
-    now.lastTableSeq >= before.lastTableSeq &&
-    now.tables.every(({ id, text }) => (known.get(id) ?? text) === text) &&
-    (now.settled === before.settled || now.tables.some(({ id }) => !known.has(id)));
-  if (agrees) return undefined;
-  return `${pathOf("manifest", name)} contradicts ${pathOf("manifest", beforeName)}`;
 }
 
 async function findDamagedTable(objects: EngineObjects, { tables }: EngineManifest): Promise<string | undefined> {
@@ -159,14 +103,14 @@ function walName(id: number): string {
 /** Objects of the WAL have the numbers from 1 on, each; up to the one that the manifest names they may have been collected. */
 async function findDamagedWal(objects: EngineObjects, { replayAfterWal }: EngineManifest): Promise<string | undefined> {
   const names = await objects.names("wal");
-  // What is replayed begins behind this one, which is kept for as long as the manifest names it.
+  // What is replayed begins behind this one.
   const first = walName(replayAfterWal);
   const toReplay = names.filter((name) => name > first && name.endsWith(".sst"));
-  if (toReplay.length === 0 && replayAfterWal > 0 && !names.includes(first)) return `${pathOf("wal", first)} is gone`;
   const there = new Set(toReplay);
   for (let id = replayAfterWal + 1; id <= replayAfterWal + toReplay.length; id += 1) {
     if (!there.has(walName(id))) return `${pathOf("wal", walName(id))} is gone`;
   }
+  if (!objects.areNear) return undefined;
   for (let from = 0; from < toReplay.length; from += readsMax) {
     const some = toReplay.slice(from, from + readsMax);
     const problem = (await Promise.all(some.map((name) => findWalProblem(objects, name)))).find(Boolean);

@@ -5,10 +5,12 @@ import { join } from "node:path";
 import { databaseFolder, type StoreLocation } from "./object-store.ts";
 import type { ObjectAccess } from "./objects.ts";
 
-export type EngineFolder = "manifest" | "compactions" | "compacted" | "wal";
+export type EngineFolder = "manifest" | "compacted" | "wal";
 
 /** What is asked throws as `ObjectAccess` does. */
 export interface EngineObjects {
+  /** Whether reading one is no request over a network. */
+  readonly areNear: boolean;
   /** The names in a folder, in their order; none where there is no such folder. */
   names(folder: EngineFolder): Promise<readonly string[]>;
   /** How many bytes each object of a folder has. */
@@ -20,6 +22,7 @@ export interface EngineObjects {
 export function engineObjects(objects: ObjectAccess, location: StoreLocation): EngineObjects {
   const sizes = (folder: EngineFolder): Promise<ReadonlyMap<string, number>> => sizesIn(objects, folder);
   return {
+    areNear: location.kind === "folder",
     // Without asking for the size of each: a folder may keep the WAL of a day.
     names: async (folder) =>
       location.kind === "folder" ? await filesIn(location.directory, folder) : [...(await sizes(folder)).keys()],

@@ -1,6 +1,6 @@
 /**
- * What the engine's own objects say, read by us: the manifest, the compactor's state, and whether an object of the WAL is whole. Of
- * these only the last has checksums. Formats are those of SlateDB 0.12; what a later one writes is left to the engine to judge.
+ * What the engine's own objects say, read by us: the manifest, and whether an object of the WAL is whole. Only the latter has
+ * checksums. Formats are those of SlateDB 0.12; what a later one writes is left to the engine to judge.
  */
 
 import { DamagedBuffer, FlatTable } from "./flat-buffer.ts";
@@ -10,49 +10,35 @@ export interface EngineTable {
   readonly id: string;
   /** How far its parts reach into its object, which is a little longer. */
   readonly reachesBytes: number;
-  /** All that the manifest says of it, to be compared. */
-  readonly text: string;
 }
 
 export interface EngineManifest {
-  readonly writerEpoch: number;
-  readonly compactorEpoch: number;
   /** What is in objects of the WAL up to this one is in tables as well. */
   readonly replayAfterWal: number;
-  /** The newest write that is in a table. */
-  readonly lastTableSeq: number;
-  /** All that changes with a new table of the writer's, and with nothing else; to be compared. */
-  readonly settled: string;
   readonly tables: readonly EngineTable[];
 }
 
+/** The engine writes this version of manifests, and reads the next as well. */
 const knownVersion = 1;
+const manifestVersionMax = 2;
 
 /** The record behind the version that the object begins with; `undefined` where that is not ours to know. */
-function recordIn(bytes: Uint8Array, newestVersion: number): FlatTable | undefined {
+function recordIn(bytes: Uint8Array): FlatTable | undefined {
   if (bytes.length < 2) throw new DamagedBuffer("it is empty");
   const version = ((bytes[0] ?? 0) << 8) | (bytes[1] ?? 0);
   // The engine itself refuses versions that it does not know.
-  if (version === 0 || version > newestVersion) throw new DamagedBuffer(`its version is ${version}`);
+  if (version === 0 || version > manifestVersionMax) throw new DamagedBuffer(`its version is ${version}`);
   return version === knownVersion ? FlatTable.root(bytes.subarray(2)) : undefined;
 }
 
-/** The most that the engine reads of each; it writes the first. */
-const manifestVersionMax = 2;
-const compactionsVersionMax = 1;
-
 /** Throws `DamagedBuffer` for what is no manifest; `undefined` where it is one that we cannot judge. */
 export function decodeManifest(bytes: Uint8Array): EngineManifest | undefined {
-  const record = recordIn(bytes, manifestVersionMax);
+  const record = recordIn(bytes);
   // Tables of another database: no store of ours has any.
   if (record === undefined || record.tables(1).length > 0) return undefined;
   const runs = record.tables(9).flatMap((run) => run.tables(1));
   return {
-    writerEpoch: record.count(3),
-    compactorEpoch: record.count(4),
     replayAfterWal: record.count(5),
-    lastTableSeq: record.count(12),
-    settled: [5, 10, 12, 14].map((slot) => record.long(slot)).join(" ") + base64(record.bytes(15)),
     tables: [...record.tables(8), ...runs].map(decodeTable),
   };
 }
@@ -62,16 +48,7 @@ function decodeTable(record: FlatTable): EngineTable {
   const info = record.table(1);
   if (id === undefined || info === undefined) throw new DamagedBuffer("a table has no name");
   const parts = [info.count(3) + info.count(4), info.count(1) + info.count(2), info.count(8) + info.count(9)];
-  const bounds = [0, 7].map((slot) => base64(info.bytes(slot)));
-  return {
-    id: ulid((id.long(0) << 64n) | id.long(1)),
-    reachesBytes: Math.max(...parts),
-    text: [...parts, info.byte(5), ...bounds].join(" "),
-  };
-}
-
-function base64(bytes: Uint8Array | undefined): string {
-  return Buffer.from(bytes ?? []).toString("base64");
+  return { id: ulid((id.long(0) << 64n) | id.long(1)), reachesBytes: Math.max(...parts) };
 }
 
 /** 128 bits as the engine names tables: 26 characters of Crockford's alphabet. */
@@ -80,11 +57,6 @@ function ulid(value: bigint): string {
   let text = "";
   for (let rest = value, left = 26; left > 0; rest >>= 5n, left -= 1) text = alphabet.charAt(Number(rest & 31n)) + text;
   return text;
-}
-
-/** Which compactor wrote its state last: the manifest has heard of it before. Throws `DamagedBuffer`. */
-export function compactorEpochIn(bytes: Uint8Array): number {
-  return recordIn(bytes, compactionsVersionMax)?.count(0) ?? 0;
 }
 
 const checksumBytes = 4;
