@@ -3,7 +3,7 @@
  * Pure bookkeeping: whatever had to be read was read before, and nothing is written here.
  */
 
-import { InternalError, InvalidArgumentError, printable } from "../errors.ts";
+import { EventStoreError, InternalError, InvalidArgumentError, printable, withOutcome } from "../errors.ts";
 import { type StoredEvent, stampRecordedAt } from "../format/envelope.ts";
 import { decodeHeadExtension, encodeHeadExtension, noExtension } from "../format/head-extension.ts";
 import type { CommitRecord } from "../format/records.ts";
@@ -62,6 +62,8 @@ export type Verdict =
 export interface JudgedState {
   readonly recent: RecentLog;
   readonly heads: ReadonlyMap<string, StreamHead>;
+  /** The streams whose heads cannot be read: nothing that touches them is accepted, and what does not is not held up. */
+  readonly damaged: ReadonlyMap<string, Error>;
   /** The stored results of those idempotency keys of the group that were used before. */
   readonly keys: ReadonlyMap<string, CommitRecord>;
   /** For conditions by query that reach behind `recent`: the first match there, if any. */
@@ -97,6 +99,8 @@ export class GroupJudge {
     if (known !== undefined) return sameStreams(commit, known);
     const repeated = this.#repeatsRecent(commit);
     if (repeated !== undefined) return repeated;
+    const damage = this.#damageOf(commit);
+    if (damage !== undefined) return { kind: "refused", error: damage };
     const deleted = this.#deletedOf(commit);
     if (deleted !== undefined) return { kind: "refused", error: deleted };
     const conflict = this.#conflictOf(commit);
@@ -137,6 +141,14 @@ export class GroupJudge {
       for (const undo of accepted.reverse()) undo();
       return asRejection(error);
     }
+  }
+
+  #damageOf(commit: PreparedCommit): Error | undefined {
+    const { damaged } = this.#state;
+    if (damaged.size === 0) return undefined;
+    const touched = [...commit.appends, ...commit.checks, ...(commit.extras?.heads ?? [])];
+    const error = touched.map(({ streamName }) => damaged.get(streamName)).find((one) => one !== undefined);
+    return error instanceof EventStoreError ? withOutcome(error, "not-applied") : error;
   }
 
   /** Nothing is appended to a deleted stream, and nothing rests on it but its maintenance. */

@@ -37,7 +37,7 @@ export async function prepareJudge(
   const olderMatches = await olderMatchesOf(sources, group);
   return new GroupJudge({
     recent,
-    heads: await heads.getMany(names),
+    ...(await heads.getMany(names)),
     keys: await keys.find(keysUsed),
     olderMatches,
     recordedAtMs,

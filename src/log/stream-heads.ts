@@ -1,5 +1,6 @@
 /** The heads of streams as they are durable: a bounded cache, else one `get`. Only the commit pipeline moves them. */
 
+import { StorageCorruptError } from "../errors.ts";
 import { streamHeadKey } from "../format/key-families.ts";
 import { decodeStreamHead, type StreamHead } from "../format/stream-head.ts";
 import type { KvReader } from "../kv/kv.ts";
@@ -18,6 +19,12 @@ const bytesPerEvent = 128;
 
 function costOf(head: StreamHead): number {
   return head.tail.reduce((sum, event) => sum + event.bytes.length + bytesPerEvent, bytesPerHead);
+}
+
+/** The heads of some streams, and what is wrong with those that cannot be read. */
+export interface FoundHeads {
+  readonly heads: ReadonlyMap<string, StreamHead>;
+  readonly damaged: ReadonlyMap<string, StorageCorruptError>;
 }
 
 export class StreamHeads {
@@ -43,24 +50,30 @@ export class StreamHeads {
   }
 
   /** The heads of those streams that have events. To be called between commit groups only: it fills the cache. */
-  async getMany(streamNames: Iterable<string>): Promise<Map<string, StreamHead>> {
+  async getMany(streamNames: Iterable<string>): Promise<FoundHeads> {
     const heads = new Map<string, StreamHead>();
+    const damaged = new Map<string, StorageCorruptError>();
     const missing: string[] = [];
     for (const name of new Set(streamNames)) {
       const cached = this.#touch(name);
       if (cached !== undefined) heads.set(name, cached);
       else if (this.#names?.mayExist(name) !== false) missing.push(name);
     }
-    if (missing.length === 0) return heads;
+    if (missing.length === 0) return { heads, damaged };
     const values = await this.#kv.getMany(missing.map(streamHeadKey));
     for (const [index, name] of missing.entries()) {
       const bytes = values[index];
       if (bytes === undefined) continue;
-      const head = decodeStreamHead(name, bytes);
-      heads.set(name, head);
-      this.put(head);
+      try {
+        const head = decodeStreamHead(name, bytes);
+        heads.set(name, head);
+        this.put(head);
+      } catch (error) {
+        if (!(error instanceof StorageCorruptError)) throw error;
+        damaged.set(name, error);
+      }
     }
-    return heads;
+    return { heads, damaged };
   }
 
   /** Takes over a head that has become durable. */
