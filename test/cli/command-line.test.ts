@@ -156,7 +156,7 @@ describe("A failure", () => {
       exitCode: 4,
       stderr: "strata: There is no store at s3://bucket/store (not-found)\n",
     });
-    expect(methods).toEqual(["GET", "GET"]);
+    expect([...new Set(methods)]).toEqual(["GET"]);
   });
 
   test("of a store whose data is damaged has exit code 1", async () => {
