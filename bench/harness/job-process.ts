@@ -6,9 +6,12 @@
 import { spawnBun } from "./child-process.ts";
 import { check } from "./scenario.ts";
 
-/** Has the file, which calls `answerJob`, do the job; throws where its process fails. */
-export async function runJob<Outcome>(file: string, job: object): Promise<Outcome> {
-  const child = spawnBun(file, [JSON.stringify(job)]);
+/**
+ * Has the file do the job and answer with one value, as `answerJob` does; throws where its process fails. `command`: comes before
+ * the job, for a file that does several things.
+ */
+export async function runJob<Outcome>(file: string, job: object, ...command: readonly string[]): Promise<Outcome> {
+  const child = spawnBun(file, [...command, JSON.stringify(job)]);
   const output = await new Response(child.stdout).text();
   check((await child.exited) === 0, `the process of ${file} failed, with the job ${JSON.stringify(job)}`);
   return JSON.parse(output) as Outcome;

@@ -2,6 +2,7 @@
 
 import { fileURLToPath } from "node:url";
 import { spawnBun } from "../harness/child-process.ts";
+import { runJob } from "../harness/job-process.ts";
 import { check, checkEqual, type Row, type Scenario, type ScenarioContext } from "../harness/scenario.ts";
 import { medianBy } from "../harness/statistics.ts";
 import { importProgress, type OpenReport, type StoreJob } from "./cold-open-process.ts";
@@ -39,11 +40,8 @@ export async function importInProcess(
   return acknowledged;
 }
 
-export async function openInProcess(job: StoreJob): Promise<OpenReport> {
-  const child = spawnBun(processFile, ["open", JSON.stringify(job)]);
-  const output = await new Response(child.stdout).text();
-  checkEqual(await child.exited, 0, "exit code of the process that opens");
-  return JSON.parse(output) as OpenReport;
+export function openInProcess(job: StoreJob): Promise<OpenReport> {
+  return runJob<OpenReport>(processFile, job, "open");
 }
 
 function rowOf(after: string, reports: readonly OpenReport[]): Row {
