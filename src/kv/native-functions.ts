@@ -1,9 +1,9 @@
 /**
- * The functions of the C library that Bun has no other way to: variables of the native environment, locks on files, and
- * giving back memory that was freed.
+ * The functions of the C library that Bun has no other way to: variables of the native environment, locks on files, bytes of
+ * native memory, and giving back memory that was freed.
  */
 
-import { dlopen, FFIType, type Library } from "bun:ffi";
+import { dlopen, FFIType, type Library, type Pointer } from "bun:ffi";
 import { InternalError } from "../errors.ts";
 
 interface NativeFunctions {
@@ -12,6 +12,7 @@ interface NativeFunctions {
   readonly getenv: (name: Uint8Array) => string | null;
   /** 0 where the lock was taken. */
   readonly flock: (fileDescriptor: number, operation: number) => number;
+  readonly memset: (at: Pointer, byte: number, length: number) => void;
 }
 
 const symbols = {
@@ -19,6 +20,7 @@ const symbols = {
   unsetenv: { args: [FFIType.cstring], returns: FFIType.int },
   getenv: { args: [FFIType.cstring], returns: FFIType.cstring },
   flock: { args: [FFIType.int, FFIType.int], returns: FFIType.int },
+  memset: { args: [FFIType.ptr, FFIType.int, FFIType.u64], returns: FFIType.ptr },
 } as const;
 
 const trimSymbols = { malloc_trim: { args: [FFIType.u64], returns: FFIType.int } } as const;
@@ -44,6 +46,9 @@ export function nativeFunctions(): NativeFunctions {
           return value === null || value === undefined ? null : value.toString();
         },
         flock: (fileDescriptor, operation) => library.symbols.flock(fileDescriptor, operation),
+        memset: (at, byte, length) => {
+          library.symbols.memset(at, byte, length);
+        },
       };
       return functions;
     } catch (error) {

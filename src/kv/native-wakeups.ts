@@ -3,36 +3,24 @@
  * run it. With a pool of connections that freezes the process: the engine's thread holds the pool's lock while it waits, and this thread
  * waits for the lock. Bun has callbacks that only leave a message and return; `wakeWithoutWaiting` has calls made from then on use one.
  * Bun calls these experimental, so no call uses one unless a store asks for it.
- *
- * To be imported before the binding, whose functions are wrapped as they are declared; nothing else that koffi loads is touched.
  */
 
 import { FFIType, JSCallback } from "bun:ffi";
-import { createRequire } from "node:module";
 import { InternalError } from "../errors.ts";
+import type { Declare, NativeFunction } from "./native-declarations.ts";
 
 /** Told of a poll: the number of the call, and whether it is done or to be polled again. */
 type Continuation = (call: bigint, poll: number) => unknown;
-type Poll = (future: unknown, continuation: unknown, call: unknown) => unknown;
-
-interface KoffiLibrary {
-  func(name: string, result: unknown, parameters: readonly unknown[]): Poll;
-}
-
-interface Koffi {
-  load(this: void, path: string, ...options: unknown[]): KoffiLibrary;
-  /** Answers with the pointer that native code calls. */
-  register(this: void, callback: unknown, ...type: unknown[]): unknown;
-}
-
-const libraryName = "slatedb_uniffi";
-const pollPrefix = "ffi_slatedb_uniffi_rust_future_poll_";
 
 let wrapped = false;
 let wakeup: JSCallback | undefined;
 /** What stands behind the pointers that koffi has made; the binding makes one for all its calls. */
 const registered = new WeakMap<object, unknown>();
 let continueCall: Continuation | undefined;
+
+export function noteCallback(pointer: unknown, callback: unknown): void {
+  if (typeof pointer === "object" && pointer !== null) registered.set(pointer, callback);
+}
 
 function continuationBehind(pointer: unknown): Continuation {
   const found = typeof pointer === "object" && pointer !== null ? registered.get(pointer) : undefined;
@@ -42,34 +30,16 @@ function continuationBehind(pointer: unknown): Continuation {
 }
 
 /** A poll that gives the engine whichever of the two callbacks is in use. */
-function wrapPoll(library: KoffiLibrary, name: string, result: unknown, parameters: readonly unknown[]): Poll {
-  const waiting = library.func(name, result, parameters);
+export function wakingPoll(declare: Declare, parameters: readonly unknown[]): NativeFunction {
+  const waiting = declare(parameters);
   const [future, , call] = parameters;
-  let leaving: Poll | undefined;
+  let leaving: NativeFunction | undefined;
   wrapped = true;
   return (handle, continuation, callHandle) => {
     if (wakeup === undefined) return waiting(handle, continuation, callHandle);
     continueCall ??= continuationBehind(continuation);
-    leaving ??= library.func(name, result, [future, "uintptr_t", call]);
+    leaving ??= declare([future, "uintptr_t", call]);
     return leaving(handle, wakeup.ptr, callHandle);
-  };
-}
-
-function wrap(koffi: Koffi): void {
-  const { load, register } = koffi;
-  koffi.register = (callback, ...type) => {
-    const pointer = register(callback, ...type);
-    if (typeof pointer === "object" && pointer !== null) registered.set(pointer, callback);
-    return pointer;
-  };
-  koffi.load = (...given) => {
-    const library = load(...given);
-    if (!given[0].includes(libraryName)) return library;
-    const func: KoffiLibrary["func"] = (name, result, parameters) =>
-      typeof name === "string" && name.startsWith(pollPrefix)
-        ? wrapPoll(library, name, result, parameters)
-        : library.func(name, result, parameters);
-    return new Proxy(library, { get: (of, key) => (key === "func" ? func : Reflect.get(of, key)) });
   };
 }
 
@@ -86,11 +56,4 @@ export function wakeWithoutWaiting(): boolean {
     threadsafe: true,
   });
   return true;
-}
-
-try {
-  // The very koffi that the binding will import.
-  wrap(createRequire(import.meta.resolve("@slatedb/uniffi"))("koffi"));
-} catch {
-  // Another binding, which has no koffi: it will not be found wrapped.
 }

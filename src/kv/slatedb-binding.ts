@@ -3,7 +3,7 @@
  * waits, retries or judges. A new version of the binding shows here first.
  */
 
-import "./native-wakeups.ts";
+import "./native-declarations.ts";
 
 import {
   type Db,

@@ -1,0 +1,61 @@
+/**
+ * Changes functions of the engine's library as the binding declares them, where the binding itself leaves no choice. To be imported
+ * before the binding; nothing else that koffi loads is touched.
+ */
+
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { FutureReleaser } from "./native-futures.ts";
+import { noteCallback, wakingPoll } from "./native-wakeups.ts";
+
+export type NativeFunction = (...given: readonly unknown[]) => unknown;
+/** The function with these parameters. */
+export type Declare = (parameters: readonly unknown[]) => NativeFunction;
+
+interface KoffiLibrary {
+  func(name: string, result: unknown, parameters: readonly unknown[]): NativeFunction;
+}
+
+interface Koffi {
+  load(this: void, path: string, ...options: unknown[]): KoffiLibrary;
+  /** Answers with the pointer that native code calls. */
+  register(this: void, callback: unknown, ...type: unknown[]): unknown;
+}
+
+const libraryName = "slatedb_uniffi";
+const futurePrefix = "ffi_slatedb_uniffi_rust_future_";
+/** The bindings whose library keeps futures that were freed; for another one, releasing them a second time might be once too often. */
+const keepingFutures = ["0.12.1"];
+
+function wrap(koffi: Koffi, keepsFutures: boolean): void {
+  const { load, register } = koffi;
+  const futures = new FutureReleaser();
+  koffi.register = (callback, ...type) => {
+    const pointer = register(callback, ...type);
+    noteCallback(pointer, callback);
+    return pointer;
+  };
+  koffi.load = (...given) => {
+    const library = load(...given);
+    if (!given[0].includes(libraryName)) return library;
+    const func: KoffiLibrary["func"] = (name, result, parameters) => {
+      const declare: Declare = (wanted) => library.func(name, result, wanted);
+      // Some declarations have another form.
+      const isFuture = typeof name === "string" && name.startsWith(futurePrefix);
+      if (isFuture && name.startsWith("poll_", futurePrefix.length)) return wakingPoll(declare, parameters);
+      if (keepsFutures && isFuture && name.startsWith("free_", futurePrefix.length))
+        return futures.releasing(declare(parameters));
+      return declare(parameters);
+    };
+    return new Proxy(library, { get: (of, key) => (key === "func" ? func : Reflect.get(of, key)) });
+  };
+}
+
+try {
+  const binding = import.meta.resolve("@slatedb/uniffi");
+  const { version } = JSON.parse(readFileSync(new URL("package.json", binding), "utf8"));
+  // The very koffi that the binding will import.
+  wrap(createRequire(binding)("koffi"), keepingFutures.includes(version));
+} catch {
+  // Another binding, which has no koffi: it will not be found wrapped.
+}
