@@ -5,6 +5,7 @@
 
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { nativeFunctions } from "./native-functions.ts";
 import { FutureReleaser } from "./native-futures.ts";
 import { noteCallback, wakingPoll } from "./native-wakeups.ts";
 
@@ -27,9 +28,23 @@ const futurePrefix = "ffi_slatedb_uniffi_rust_future_";
 /** The bindings whose library keeps futures that were freed; for another one, releasing them a second time might be once too often. */
 const keepingFutures = ["0.12.1"];
 
-function wrap(koffi: Koffi, keepsFutures: boolean): void {
+/** Wrapping the same koffi a second time would free what was freed. */
+const wrappedMark = Symbol.for("strata.wrapped");
+
+/** `undefined` where the library frees what it is told to free, or is not known to keep it. */
+function futureReleaser(binding: string): FutureReleaser | undefined {
+  try {
+    const { version } = JSON.parse(readFileSync(new URL("package.json", binding), "utf8"));
+    return keepingFutures.includes(version) ? new FutureReleaser(nativeFunctions()) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function wrap(koffi: Koffi, releaser: FutureReleaser | undefined): void {
+  if (Reflect.has(koffi, wrappedMark)) return;
+  Reflect.set(koffi, wrappedMark, true);
   const { load, register } = koffi;
-  const futures = new FutureReleaser();
   koffi.register = (callback, ...type) => {
     const pointer = register(callback, ...type);
     noteCallback(pointer, callback);
@@ -37,14 +52,15 @@ function wrap(koffi: Koffi, keepsFutures: boolean): void {
   };
   koffi.load = (...given) => {
     const library = load(...given);
-    if (!given[0].includes(libraryName)) return library;
+    // Others may load what has no name.
+    if (!String(given[0]).includes(libraryName)) return library;
     const func: KoffiLibrary["func"] = (name, result, parameters) => {
       const declare: Declare = (wanted) => library.func(name, result, wanted);
       // Some declarations have another form.
       const isFuture = typeof name === "string" && name.startsWith(futurePrefix);
       if (isFuture && name.startsWith("poll_", futurePrefix.length)) return wakingPoll(declare, parameters);
-      if (keepsFutures && isFuture && name.startsWith("free_", futurePrefix.length))
-        return futures.releasing(declare(parameters));
+      if (isFuture && name.startsWith("free_", futurePrefix.length) && releaser !== undefined)
+        return releaser.releasing(declare(parameters));
       return declare(parameters);
     };
     return new Proxy(library, { get: (of, key) => (key === "func" ? func : Reflect.get(of, key)) });
@@ -53,9 +69,8 @@ function wrap(koffi: Koffi, keepsFutures: boolean): void {
 
 try {
   const binding = import.meta.resolve("@slatedb/uniffi");
-  const { version } = JSON.parse(readFileSync(new URL("package.json", binding), "utf8"));
   // The very koffi that the binding will import.
-  wrap(createRequire(binding)("koffi"), keepingFutures.includes(version));
+  wrap(createRequire(binding)("koffi"), futureReleaser(binding));
 } catch {
   // Another binding, which has no koffi: it will not be found wrapped.
 }

@@ -6,7 +6,7 @@
 import { dlopen, FFIType, type Library, type Pointer } from "bun:ffi";
 import { InternalError } from "../errors.ts";
 
-interface NativeFunctions {
+export interface NativeFunctions {
   readonly setenv: (name: Uint8Array, value: Uint8Array, overwrite: number) => number;
   readonly unsetenv: (name: Uint8Array) => number;
   readonly getenv: (name: Uint8Array) => string | null;

@@ -6,12 +6,13 @@
  *
  * The handle of a future is what Rust's `Arc::into_raw` answers: behind two counts of 8 bytes, strong and weak references. While the
  * strong count is 1, nobody else has a reference from which another could be made, so that writing it disturbs nobody. Only for libraries
- * that are known to keep the reference: see `native-declarations.ts`.
+ * that are known to keep the reference (`native-declarations.ts`), and for bindings that free each future once, when it is done: another
+ * version of either has to be looked at again.
  */
 
 import { type Pointer, read } from "bun:ffi";
 import type { NativeFunction } from "./native-declarations.ts";
-import { nativeFunctions } from "./native-functions.ts";
+import type { NativeFunctions } from "./native-functions.ts";
 
 interface Late {
   readonly free: NativeFunction;
@@ -22,14 +23,19 @@ interface Late {
 const lateMax = 1_024;
 
 export class FutureReleaser {
+  readonly #native: Pick<NativeFunctions, "memset">;
   /** Those that the engine's thread had still a hand on: it wakes a call, and lets go of it a moment later. The oldest first. */
   readonly #late: Late[] = [];
+
+  constructor(native: Pick<NativeFunctions, "memset">) {
+    this.#native = native;
+  }
 
   /** What the binding is to do with a future when it is done with it, by way of what the library has for it. */
   releasing(free: NativeFunction): NativeFunction {
     return (handle) => {
       for (let left = 2; left > 0; left -= 1) this.#releaseOldest();
-      const last = takeLastReference(handle);
+      const last = this.#takeLastReference(handle);
       const freed = free(handle);
       if (!last && this.#late.push({ free, handle }) > lateMax) this.#late.shift();
       return freed;
@@ -40,16 +46,16 @@ export class FutureReleaser {
   #releaseOldest(): void {
     const oldest = this.#late.shift();
     if (oldest === undefined) return;
-    if (takeLastReference(oldest.handle)) oldest.free(oldest.handle);
+    if (this.#takeLastReference(oldest.handle)) oldest.free(oldest.handle);
     else this.#late.push(oldest);
   }
-}
 
-/** Whether the future has no reference any more; one that others hold as well is not touched. */
-function takeLastReference(handle: unknown): boolean {
-  const counts = (Number(handle) - 16) as Pointer;
-  if (read.ptr(counts, 0) !== 1 || read.ptr(counts, 8) !== 1) return false;
-  // The lowest byte of it, on all machines that the library is made for.
-  nativeFunctions().memset(counts, 0, 1);
-  return true;
+  /** Whether the future has no reference any more; one that others hold as well is not touched. */
+  #takeLastReference(handle: unknown): boolean {
+    const counts = (Number(handle) - 16) as Pointer;
+    if (read.ptr(counts, 0) !== 1 || read.ptr(counts, 8) !== 1) return false;
+    // The lowest byte of it, on all machines that the library is made for.
+    this.#native.memset(counts, 0, 1);
+    return true;
+  }
 }

@@ -10,7 +10,7 @@ import type { KvOperation } from "./kv.ts";
 /** A larger row is not kept, and a run ends where it has so many bytes. */
 export const keptRowBytesMax: number = 64 * 1024;
 export const keptRunBytesMax: number = 512 * 1024;
-/** A run of more rows is forgotten when it is written to, for it would be copied each time. */
+/** A run that would be copied with more rows than these is forgotten when it is written to, as is one that would become too large. */
 const rewrittenRowsMax = 256;
 /** What an entry, and each row of a run, costs beside its bytes. */
 const overheadBytes = 192;
@@ -40,6 +40,13 @@ export interface Run {
 /** A read under way that may be kept: it saw at least what had ended when it began. */
 export interface Fill {
   readonly after: number;
+}
+
+/** What is being written to a run. */
+interface HeldBack {
+  readonly operations: KvOperation[];
+  /** The most that the run may cost with it. */
+  cost: number;
 }
 
 /** What a write has changed. Its keys are made, and sorted, only where a read has to know them. */
@@ -112,7 +119,7 @@ export class RowCache {
   /** The same runs in order, which do not overlap, by first byte: most of what is written is not what is scanned. */
   readonly #ordered = new Map<number, Run[]>();
   /** What the write under way changes, by run: these answer nothing until it has ended. */
-  readonly #heldBack = new Map<Run, KvOperation[]>();
+  readonly #heldBack = new Map<Run, HeldBack>();
   readonly #fills = new Set<Fill>();
   #writes: RememberedWrite[] = [];
   #begun = 0;
@@ -183,6 +190,8 @@ export class RowCache {
 
   /** Forgets, or holds back, what is about to change. The next write begins after this one has ended, or never where its fate is unknown. */
   writeBegins(operations: readonly KvOperation[]): void {
+    // One that has never ended: what it did to these nobody knows.
+    for (const run of this.#heldBack.keys()) this.#forgetRun(run);
     this.#begun += 1;
     this.#writes.push({ number: this.#begun, operations, keys: undefined });
     if (this.#writes.length > writesRememberedMax) this.#writes.shift();
@@ -198,7 +207,7 @@ export class RowCache {
   /** `applied`: whether it is stored; else nothing of it is. */
   writeEnds(applied: boolean): void {
     this.#ended = this.#begun;
-    for (const [run, operations] of this.#heldBack) if (applied) this.#replaceRun(run, rewritten(run, operations));
+    if (applied) for (const [run, { operations }] of this.#heldBack) this.#replaceRun(run, rewritten(run, operations));
     this.#heldBack.clear();
     if (this.#runsBytes > this.#halfMax) this.#evictRuns();
     // What began before saw neither less nor more than this: only reads under way have to know what it wrote.
@@ -252,21 +261,18 @@ export class RowCache {
   }
 
   #holdBack(run: Run, operation: KvOperation): void {
-    const operations = this.#heldBack.get(run);
-    if (operations !== undefined) operations.push(operation);
-    else if (run.rows.length > rewrittenRowsMax) this.#forgetRun(run);
-    else this.#heldBack.set(run, [operation]);
+    const heldBack = this.#heldBack.get(run) ?? { operations: [], cost: costOf(run) };
+    heldBack.operations.push(operation);
+    if (operation.kind === "put") heldBack.cost += overheadBytes + operation.key.length + operation.value.length;
+    const rows = run.rows.length + heldBack.operations.length;
+    if (rows > rewrittenRowsMax || heldBack.cost > keptRunBytesMax) this.#forgetRun(run);
+    else this.#heldBack.set(run, heldBack);
   }
 
   /** In its place among the others, also in the order of use. */
   #replaceRun(run: Run, by: Run): void {
-    const grown = costOf(by) - costOf(run);
-    if (grown > 0 && costOf(by) > keptRunBytesMax) {
-      this.#forgetRun(run);
-      return;
-    }
     this.#runs.set(run.start, by);
-    this.#runsBytes += grown;
+    this.#runsBytes += costOf(by) - costOf(run);
     const ordered = this.#orderedOf(run.start);
     const index = firstAtOrAfter(ordered, startOfRun, run.start);
     if (ordered[index] === run) ordered[index] = by;

@@ -353,6 +353,21 @@ describe("The cache of rows", () => {
     expect(cache.bytes).toBe(kept);
   });
 
+  test("forgets a run of which nobody knows what a write has done to it, whatever is written next", () => {
+    for (const [key, applied] of [
+      ["ka", false],
+      ["kz", true],
+    ] as const) {
+      const cache = new RowCache(bytesMax);
+      cache.keepRun({ start: "k", rows: [{ name: "ka", value: bytes("1") }], coveredTo: "l" }, cache.beginFill());
+      cache.writeBegins([put("ka", "2")]);
+      cache.writeBegins([put(key, "3")]);
+      cache.writeEnds(applied);
+      expect(cache.run("ka")).toBe(undefined);
+      expect(cache.bytes).toBe(0);
+    }
+  });
+
   test("counts nothing for what it has forgotten", () => {
     const cache = new RowCache(bytesMax);
     const fill = cache.beginFill();

@@ -4,6 +4,7 @@ import { ptr } from "bun:ffi";
 import { beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { nativeFunctions } from "../../src/kv/native-functions.ts";
 import { FutureReleaser } from "../../src/kv/native-futures.ts";
 
 setDefaultTimeout(60_000);
@@ -12,7 +13,7 @@ setDefaultTimeout(60_000);
 let futures: FutureReleaser;
 
 beforeEach(() => {
-  futures = new FutureReleaser();
+  futures = new FutureReleaser(nativeFunctions());
 });
 
 /** Counts as they stand before what a handle points to, and how many there were each time that it was freed. */
