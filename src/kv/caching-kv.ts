@@ -220,10 +220,10 @@ export class CachingKv implements KeyValueStore {
       await this.#kv.write(operations);
     } catch (error) {
       // Of any other write nobody knows what it did, and none follows it.
-      if (error instanceof EventStoreError && error.outcome === "not-applied") this.#cache.writeEnds(false);
+      if (error instanceof EventStoreError && error.outcome === "not-applied") this.#cache.writeEnds();
       throw error;
     }
-    this.#cache.writeEnds(true);
+    this.#cache.writeEnds();
   }
 
   async get(key: Uint8Array): Promise<Uint8Array | undefined> {

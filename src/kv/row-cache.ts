@@ -1,8 +1,7 @@
 /**
- * Rows that were read, in bounded memory: single ones by key, and runs of rows that follow one another. A row that is written is
- * forgotten when the write begins; a run answers nothing while one of its rows is being written, and has what was written once that
- * is stored. What was read while a write of the same keys was under way or has happened since is not kept. So what is here is what
- * the storage would answer. The least recently used goes first; being written to is no use.
+ * Rows that were read, in bounded memory: single ones by key, and runs of rows that follow one another. What is written is
+ * forgotten when the write begins; what was read while a write of the same keys was under way or has happened since is not
+ * kept. So what is here is what the storage would answer. The least recently used goes first.
  */
 
 import type { KvOperation } from "./kv.ts";
@@ -10,8 +9,6 @@ import type { KvOperation } from "./kv.ts";
 /** A larger row is not kept, and a run ends where it has so many bytes. */
 export const keptRowBytesMax: number = 64 * 1024;
 export const keptRunBytesMax: number = 512 * 1024;
-/** A run that would be copied with more rows than these is forgotten when it is written to, as is one that would become too large. */
-const rewrittenRowsMax = 256;
 /** What an entry, and each row of a run, costs beside its bytes. */
 const overheadBytes = 192;
 /** How full each half is after making room: finding the oldest passes over what was deleted before it. */
@@ -40,13 +37,6 @@ export interface Run {
 /** A read under way that may be kept: it saw at least what had ended when it began. */
 export interface Fill {
   readonly after: number;
-}
-
-/** What is being written to a run. */
-interface HeldBack {
-  readonly operations: KvOperation[];
-  /** The most that the run may cost with it. */
-  cost: number;
 }
 
 /** What a write has changed. Its keys are made, and sorted, only where a read has to know them. */
@@ -96,19 +86,6 @@ function costOf(run: Run): number {
   return cost;
 }
 
-/** The run with what was written to it; the bytes of that are copied. */
-function rewritten(run: Run, operations: readonly KvOperation[]): Run {
-  const rows = [...run.rows];
-  for (const operation of operations) {
-    const name = toBinary(operation.key);
-    const at = firstAtOrAfter(rows, nameOfRow, name);
-    const replaced = rows[at]?.name === name ? 1 : 0;
-    if (operation.kind === "put") rows.splice(at, replaced, { name, value: new Uint8Array(operation.value) });
-    else rows.splice(at, replaced);
-  }
-  return { ...run, rows };
-}
-
 export class RowCache {
   readonly #halfMax: number;
   /** In the order of their last use, oldest first. */
@@ -118,8 +95,6 @@ export class RowCache {
   #runsBytes = 0;
   /** The same runs in order, which do not overlap, by first byte: most of what is written is not what is scanned. */
   readonly #ordered = new Map<number, Run[]>();
-  /** What the write under way changes, by run: these answer nothing until it has ended. */
-  readonly #heldBack = new Map<Run, HeldBack>();
   readonly #fills = new Set<Fill>();
   #writes: RememberedWrite[] = [];
   #begun = 0;
@@ -145,7 +120,7 @@ export class RowCache {
   /** The run that says which rows there are from `name` on. */
   run(name: string): Run | undefined {
     const run = this.#runBefore(name);
-    if (run === undefined || run.coveredTo <= name || this.#heldBack.has(run)) return undefined;
+    if (run === undefined || run.coveredTo <= name) return undefined;
     this.#runs.delete(run.start);
     this.#runs.set(run.start, run);
     return run;
@@ -188,28 +163,22 @@ export class RowCache {
     if (this.#runsBytes > this.#halfMax) this.#evictRuns();
   }
 
-  /** Forgets, or holds back, what is about to change. The next write begins after this one has ended, or never where its fate is unknown. */
+  /** Forgets what is about to change. The next write begins after this one has ended, or never where its fate is unknown. */
   writeBegins(operations: readonly KvOperation[]): void {
-    // One that has never ended: what it did to these nobody knows.
-    for (const run of this.#heldBack.keys()) this.#forgetRun(run);
     this.#begun += 1;
     this.#writes.push({ number: this.#begun, operations, keys: undefined });
     if (this.#writes.length > writesRememberedMax) this.#writes.shift();
     if (this.#rows.size === 0 && this.#runs.size === 0) return;
-    for (const operation of operations) {
-      const name = toBinary(operation.key);
+    for (const { key } of operations) {
+      const name = toBinary(key);
       this.#forgetRow(name);
       const run = this.#runBefore(name);
-      if (run !== undefined && run.coveredTo > name) this.#holdBack(run, operation);
+      if (run !== undefined && run.coveredTo > name) this.#forgetRun(run);
     }
   }
 
-  /** `applied`: whether it is stored; else nothing of it is. */
-  writeEnds(applied: boolean): void {
+  writeEnds(): void {
     this.#ended = this.#begun;
-    if (applied) for (const [run, { operations }] of this.#heldBack) this.#replaceRun(run, rewritten(run, operations));
-    this.#heldBack.clear();
-    if (this.#runsBytes > this.#halfMax) this.#evictRuns();
     // What began before saw neither less nor more than this: only reads under way have to know what it wrote.
     if (this.#fills.size === 0) this.#writes = [];
     else for (const write of this.#writes) keysOf(write);
@@ -252,30 +221,11 @@ export class RowCache {
   }
 
   #forgetRun(run: Run): void {
-    this.#heldBack.delete(run);
     this.#runs.delete(run.start);
     this.#runsBytes -= costOf(run);
     const ordered = this.#orderedOf(run.start);
     const index = firstAtOrAfter(ordered, startOfRun, run.start);
     if (ordered[index] === run) ordered.splice(index, 1);
-  }
-
-  #holdBack(run: Run, operation: KvOperation): void {
-    const heldBack = this.#heldBack.get(run) ?? { operations: [], cost: costOf(run) };
-    heldBack.operations.push(operation);
-    if (operation.kind === "put") heldBack.cost += overheadBytes + operation.key.length + operation.value.length;
-    const rows = run.rows.length + heldBack.operations.length;
-    if (rows > rewrittenRowsMax || heldBack.cost > keptRunBytesMax) this.#forgetRun(run);
-    else this.#heldBack.set(run, heldBack);
-  }
-
-  /** In its place among the others, also in the order of use. */
-  #replaceRun(run: Run, by: Run): void {
-    this.#runs.set(run.start, by);
-    this.#runsBytes += costOf(by) - costOf(run);
-    const ordered = this.#orderedOf(run.start);
-    const index = firstAtOrAfter(ordered, startOfRun, run.start);
-    if (ordered[index] === run) ordered[index] = by;
   }
 
   #evictRows(): void {
