@@ -5,7 +5,6 @@
 
 import type { Clock } from "../runtime/clock.ts";
 import { assertKeyFits, type KvCursor, type KvRange, type KvRow, type ScanPurpose } from "./kv.ts";
-import { returnFreedMemoryAtTimes } from "./native-functions.ts";
 import {
   type NativeIterator,
   type NativeSnapshot,
@@ -154,7 +153,6 @@ export class SlateReads {
     const nowMs = this.#clock.monotonic();
     if (nowMs - this.#breathedMs < breathIntervalMs) return undefined;
     this.#breathedMs = nowMs;
-    returnFreedMemoryAtTimes(nowMs);
     return new Promise((resolve) => setImmediate(resolve));
   }
 

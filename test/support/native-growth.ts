@@ -1,4 +1,4 @@
-/** A process that makes many calls of the engine, and tells how many bytes of native memory each has left behind: two JSON numbers. */
+/** A process that makes many calls of the engine, and tells how many bytes of native memory each has left behind: of a `get`, and of a scan, as JSON. */
 
 import { dlopen, FFIType } from "bun:ffi";
 import { readFileSync, unlinkSync } from "node:fs";
