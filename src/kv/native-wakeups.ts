@@ -1,8 +1,10 @@
 /**
- * How the engine's thread wakes a call of ours. The binding gives it a callback of koffi's, in which it waits until this thread has
- * run it. With a pool of connections that freezes the process: the engine's thread holds the pool's lock while it waits, and this thread
- * waits for the lock. Bun has callbacks that only leave a message and return; `wakeWithoutWaiting` has calls made from then on use one.
- * Bun calls these experimental, so no call uses one unless a store asks for it.
+ * How the engine's threads wake a call of ours: by a callback of Bun's that leaves a message and returns.
+ *
+ * The binding gives them a callback of koffi's instead. Called by another thread, that one asks Node-API for its data and waits until
+ * this thread has run it, and both do harm. Asking sets aside what this thread is throwing at that moment, because under Bun (1.4.5)
+ * each call of Node-API does, on whatever thread: exceptions are lost, thrown twice or unhandled, calls are answered with nothing, the
+ * process dies. Waiting with the lock of the engine's connection pool in hand freezes the process where this thread wants that lock.
  */
 
 import { FFIType, JSCallback } from "bun:ffi";
@@ -12,11 +14,12 @@ import type { Declare, NativeFunction } from "./native-declarations.ts";
 /** Told of a poll: the number of the call, and whether it is done or to be polled again. */
 type Continuation = (call: bigint, poll: number) => unknown;
 
-let wrapped = false;
-let wakeup: JSCallback | undefined;
 /** What stands behind the pointers that koffi has made; the binding makes one for all its calls. */
 const registered = new WeakMap<object, unknown>();
+let wrapped = false;
 let continueCall: Continuation | undefined;
+/** One for ever: what the engine still has under way may call it at any time. */
+let wakeup: JSCallback | undefined;
 
 export function noteCallback(pointer: unknown, callback: unknown): void {
   if (typeof pointer === "object" && pointer !== null) registered.set(pointer, callback);
@@ -24,36 +27,32 @@ export function noteCallback(pointer: unknown, callback: unknown): void {
 
 function continuationBehind(pointer: unknown): Continuation {
   const found = typeof pointer === "object" && pointer !== null ? registered.get(pointer) : undefined;
-  if (typeof found !== "function")
-    throw new InternalError("The binding was not understood: reuseConnections cannot be used");
+  if (typeof found !== "function") throw new InternalError("The engine's binding was not understood");
   return found as Continuation;
 }
 
-/** A poll that gives the engine whichever of the two callbacks is in use. */
-export function wakingPoll(declare: Declare, parameters: readonly unknown[]): NativeFunction {
-  const waiting = declare(parameters);
-  const [future, , call] = parameters;
-  let leaving: NativeFunction | undefined;
-  wrapped = true;
-  return (handle, continuation, callHandle) => {
-    if (wakeup === undefined) return waiting(handle, continuation, callHandle);
-    continueCall ??= continuationBehind(continuation);
-    leaving ??= declare([future, "uintptr_t", call]);
-    return leaving(handle, wakeup.ptr, callHandle);
-  };
-}
-
-/**
- * From now on the engine's thread does not wait for this one in calls that are begun here. False where the binding's functions
- * could not be wrapped: then nothing has changed, and there must be no pool.
- */
-export function wakeWithoutWaiting(): boolean {
-  if (!wrapped) return false;
-  wakeup ??= new JSCallback((call: number | bigint, poll: number) => continueCall?.(BigInt(call), poll), {
+function makeWakeup(): JSCallback {
+  return new JSCallback((call: number | bigint, poll: number) => continueCall?.(BigInt(call), poll), {
     // Not `u64`, which would make an object of this thread's on the engine's.
     args: [FFIType.u64_fast, FFIType.i8],
     returns: FFIType.void,
     threadsafe: true,
   });
-  return true;
+}
+
+/** A poll that gives the engine our callback instead of the binding's. */
+export function wakingPoll(declare: Declare, parameters: readonly unknown[]): NativeFunction {
+  const [future, , call] = parameters;
+  const poll = declare([future, "uintptr_t", call]);
+  wrapped = true;
+  return (handle, continuation, callHandle) => {
+    continueCall ??= continuationBehind(continuation);
+    wakeup ??= makeWakeup();
+    return poll(handle, wakeup.ptr, callHandle);
+  };
+}
+
+/** To be called before anything of the engine is used. Throws `internal` where the binding would hand over its own callback. */
+export function assertWakeups(): void {
+  if (!wrapped) throw new InternalError("The engine's binding is not the one that Strata was made for");
 }

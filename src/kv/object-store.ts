@@ -25,8 +25,8 @@ export interface S3Options {
   /** Make the bucket where it does not exist. Default: false. */
   readonly createBucket?: boolean;
   /**
-   * Keep connections of the engine for its next requests, instead of opening one for each. Default: false, because it rests on a
-   * part of Bun that Bun calls experimental (ARCHITECTURE.md, "Driving SlateDB"). Of all stores in one process, or none.
+   * Keep connections of the engine for its next requests, instead of opening one for each. Default: true. Of no use but where
+   * something between here and the bucket does not bear connections that idle.
    */
   readonly reuseConnections?: boolean;
 }

@@ -70,7 +70,7 @@ async function resolvePlace({ location, s3 }: SlateKvOptions, tuning: SlateTunin
         inspect: (objects) => assertUndamaged(objects, location),
       });
       try {
-        return bucketPlace(location, access, tuning.reuseConnections, tuning.wakeWithoutWaiting);
+        return bucketPlace(location, access, tuning.reuseConnections);
       } catch (error) {
         await access.release();
         throw error;
@@ -93,7 +93,7 @@ interface OpenedDatabase {
  * `storage-corrupt` where an object of the database is damaged or gone, and then has written nothing to it.
  */
 export async function openSlateKv(options: SlateKvOptions): Promise<KeyValueStore> {
-  const { reuseConnections = false } = options.s3;
+  const { reuseConnections = true } = options.s3;
   const tuning: SlateTuning = {
     ...tuningFor(options.location, options.profile),
     reuseConnections,

@@ -2,7 +2,7 @@
 
 import type { S3Access } from "./bucket-access.ts";
 import { withNativeEnvironment } from "./native-environment.ts";
-import { wakeWithoutWaiting } from "./native-wakeups.ts";
+import { assertWakeups } from "./native-wakeups.ts";
 import { databaseFolder, type StoreLocation } from "./object-store.ts";
 import { NativeObjectStore } from "./slatedb-binding.ts";
 
@@ -18,6 +18,7 @@ export interface NativePlace {
 const releaseNothing = async (): Promise<void> => {};
 
 export function memoryPlace(): NativePlace {
+  assertWakeups();
   return {
     store: NativeObjectStore.resolve("memory:///"),
     path: databaseFolder,
@@ -27,6 +28,7 @@ export function memoryPlace(): NativePlace {
 }
 
 export function folderPlace(location: StoreLocation & { kind: "folder" }): NativePlace {
+  assertWakeups();
   const folder = location.directory.split("/").map(encodeURIComponent).join("/");
   return {
     store: NativeObjectStore.resolve(`file://${folder}`),
@@ -36,15 +38,14 @@ export function folderPlace(location: StoreLocation & { kind: "folder" }): Nativ
   };
 }
 
-/** `reuseConnections`, `wakeWithoutWaiting`: see the tunings of these names. */
+/** `reuseConnections`: see the tuning of that name. */
 export function bucketPlace(
   location: StoreLocation & { kind: "s3" },
   { environment, release }: S3Access,
   reuseConnections: boolean,
-  wakesWithoutWaiting = true,
 ): NativePlace {
-  const pooled = reuseConnections && (!wakesWithoutWaiting || wakeWithoutWaiting());
-  const variables = { ...environment, AWS_POOL_MAX_IDLE_PER_HOST: pooled ? undefined : "0" };
+  assertWakeups();
+  const variables = { ...environment, AWS_POOL_MAX_IDLE_PER_HOST: reuseConnections ? undefined : "0" };
   // Not `resolve`, which takes any variable of the environment (TOKEN, REGION) for a setting of S3. And no env file.
   const store = withNativeEnvironment(variables, () => NativeObjectStore.from_env("/dev/null"));
   const path = location.prefix === "" ? databaseFolder : `${location.prefix}/${databaseFolder}`;

@@ -296,7 +296,7 @@ function lostError(cause?: unknown): StorageUnavailableError {
  * Throws `storage-corrupt` where an object of the database is damaged or gone.
  */
 export async function openSlateReaderKv(options: SlateReaderOptions): Promise<KeyValueReader> {
-  const { reuseConnections = false } = options.s3;
+  const { reuseConnections = true } = options.s3;
   const tuning: SlateReaderTuning = { ...readerTuning, reuseConnections, ...options.tuning };
   return new SlateReaderKv(options, tuning, await openHandle(options, tuning));
 }

@@ -46,5 +46,5 @@ export const readerTuning: SlateReaderTuning = {
   closeTimeoutMs: 10_000,
   retryMs: 250,
   retryMsMax: 30_000,
-  reuseConnections: false,
+  reuseConnections: true,
 };

@@ -24,12 +24,6 @@ export interface SlateTuning {
   readonly heartbeat: boolean;
   /** Whether connections to a bucket are pooled: `reuseConnections` of the S3 options. */
   readonly reuseConnections: boolean;
-  /**
-   * Whether a pool has the engine wake calls without waiting for them. Off only in the test that shows why: two reads that need a
-   * request at the same time freeze the whole process, for the engine's thread holds the pool's lock while it waits for this thread, which
-   * waits for the lock.
-   */
-  readonly wakeWithoutWaiting: boolean;
   /** How often the writer looks for a newer one, and for tables that were merged: at most a hundredth of `garbageMinAgeMs`. */
   readonly manifestPollMs: number;
   /** How often the compactor looks for tables to merge. With `manifestPollMs` it says how many flushes `l0_max_ssts` must hold. */
@@ -63,8 +57,7 @@ const shared = {
   l0SstSizeBytes: 4_000_000_000,
   flushAfterOpen: true,
   heartbeat: true,
-  reuseConnections: false,
-  wakeWithoutWaiting: true,
+  reuseConnections: true,
   memtableFlushGroups: 128,
   memtableFlushMs: 10 * 60_000,
   memtablePaceMs: 2_000,

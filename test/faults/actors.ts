@@ -126,8 +126,6 @@ async function attempt(cast: Cast, { parts, entry }: Attempt, mayBeStored: boole
   }));
   const answer = await cast.call(store.commit({ appends }), codesOfWrites);
   if ("value" in answer) {
-    // Seen once, and not since, on a machine with more to do than it could; the types say that it cannot be.
-    if (answer.value === undefined) throw new Error(`A commit was answered with nothing: ${Bun.inspect(answer)}`);
     const { position, streams: results, replayed } = answer.value;
     if (replayed && !mayBeStored) throw new Error("A first attempt was taken for a retry");
     entry.position = position;

@@ -78,13 +78,13 @@ test("Where rows are kept by us, the engine keeps nothing: a lookup asks again, 
   await kv.close();
 });
 
-/** Whether a timer of no delay fires while `work` goes on. */
+/** Whether a timer of no delay fires while `work` goes on, again and again for a while. */
 async function letsTimersRun(work: () => Promise<unknown>): Promise<boolean> {
   let fired = false;
   setTimeout(() => {
     fired = true;
   }, 0);
-  await work();
+  for (const endMs = performance.now() + 40; performance.now() < endMs; ) await work();
   return fired;
 }
 
