@@ -1,7 +1,7 @@
 /**
- * What of a commit on a bucket is what, one after another and in turns: the bare conditional PUT on a connection that is kept,
- * the same on a new connection each time, as the engine makes them, the byte store alone, in memory too, and an append, in a process
- * that has just begun and in one whose code has run often enough to be compiled.
+ * What of a commit on a bucket is what, one after another and in turns: the bare conditional PUT on a connection that is kept and on
+ * a new one each time, the byte store alone in both ways, in memory too, and an append, in a process that has just begun and in one
+ * whose code has run often enough to be compiled.
  */
 
 import { type EventStore, openEventStore, type S3Options } from "../../src/index.ts";
@@ -98,25 +98,19 @@ async function measure(
   using sdk = openSdkPuts(place("sdk"), route.s3, objectBytes);
   await using inMemory = await openKv("memory:");
   await using kv = await openKv(place("kv"), route.s3);
+  await using eachKv = await openKv(place("each-kv"), { ...route.s3, reuseConnections: false });
   await using store = await openEventStore({ url: place("store"), s3: route.s3 });
   const append = appender(store);
   await turns([
     { name: "bare PUT, a connection each", work: bare("each", false) },
     { name: "PUT by Amazon's client", work: () => sdk.put() },
     { name: "byte store in memory", work: writer(inMemory) },
-    { name: "byte store, a connection each", work: writer(kv) },
+    { name: "byte store, a connection each", work: writer(eachKv) },
+    { name: "byte store", work: writer(kv) },
     { name: "append", work: append },
   ]);
   await warmUp(settings.warmUpAppends);
   await turns([{ name: "append, compiled", work: append }]);
-  // Last, because from then on the engine wakes all calls of this process in another way.
-  const s3 = { ...route.s3, reuseConnections: true };
-  await using keptKv = await openKv(place("kept-kv"), s3);
-  await using keptStore = await openEventStore({ url: place("kept-store"), s3 });
-  await turns([
-    { name: "byte store, connections kept", work: writer(keptKv) },
-    { name: "append, compiled, connections kept", work: appender(keptStore) },
-  ]);
   return rows;
 }
 

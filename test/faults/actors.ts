@@ -41,6 +41,7 @@ export class Cast {
   #store: EventStore | undefined;
   #opening: Promise<EventStore> | undefined;
   #ids = 0;
+  #ended = false;
 
   constructor(options: CastOptions) {
     this.#options = options;
@@ -49,6 +50,11 @@ export class Cast {
 
   get current(): EventStore | undefined {
     return this.#store;
+  }
+
+  /** From now on nobody opens the store again: what failed must not go on behind the next test. */
+  end(): void {
+    this.#ended = true;
   }
 
   /** The store of the moment. One that says that it must be opened again is, as often as it takes. */
@@ -98,7 +104,7 @@ export class Cast {
 
   async #reopen(): Promise<EventStore> {
     await this.#store?.close().catch(() => {});
-    for (;;) {
+    while (!this.#ended) {
       const answer = await this.call(this.#options.open(), ["storage-unavailable", "writer-fenced"]);
       if ("value" in answer) {
         this.opens += 1;
@@ -108,6 +114,7 @@ export class Cast {
       this.failedOpens += 1;
       await this.backOff();
     }
+    throw new Error("The run has ended");
   }
 }
 

@@ -149,22 +149,35 @@ export async function checkLog(servers: Servers, bucket: string, cast: Cast): Pr
 }
 
 export async function runSeed(servers: Servers, one: FaultCase, seed: number): Promise<RunReport> {
-  const { proxy, minio } = servers;
-  const bucket = await minio.createBucket();
-  const open = (): Promise<EventStore> => openAt(servers, bucket, proxy.endpoint, one.tuning);
+  const bucket = await servers.minio.createBucket();
+  const open = (): Promise<EventStore> => openAt(servers, bucket, servers.proxy.endpoint, one.tuning);
   const cast = new Cast({ random: seededRandom(seed), open, callMsMax, now: () => performance.now() });
-  await cast.store();
   const done = new AbortController();
+  try {
+    return await meetFault(servers, one, { seed, bucket, cast, done });
+  } finally {
+    done.abort();
+    cast.end();
+  }
+}
+
+interface Run {
+  readonly seed: number;
+  readonly bucket: string;
+  readonly cast: Cast;
+  /** Its actors end with it. */
+  readonly done: AbortController;
+}
+
+async function meetFault(servers: Servers, one: FaultCase, { seed, bucket, cast, done }: Run): Promise<RunReport> {
+  await cast.store();
   const actors = Promise.all([
     ...[1, 2, 3, 4].map(() => appender(cast, done.signal)),
     follower(cast, done.signal),
-  ]).catch((error: unknown) => {
-    done.abort();
-    throw error;
-  });
+  ]).finally(() => done.abort());
   // It is waited for below, after others: until then a failure of an actor is no unhandled one.
   actors.catch(() => {});
-  const struck = await Promise.race([comeAndGo(proxy, bucket, one, seed), actors.then(() => 0)]);
+  const struck = await Promise.race([comeAndGo(servers.proxy, bucket, one, seed), actors.then(() => 0)]);
   const endedMs = performance.now();
   done.abort();
   const ending = await probe(cast);

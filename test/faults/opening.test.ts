@@ -29,22 +29,26 @@ async function openAgainAndAgain(servers: Servers, fault: Fault, seed: number): 
   const open = (): ReturnType<typeof openAt> =>
     openAt(servers, bucket, servers.proxy.endpoint, { openTimeoutMs: 1_500 });
   const cast = new Cast({ random: seededRandom(seed), open, callMsMax: 30_000, now: () => performance.now() });
-  let struck = 0;
-  for (let round = 0; round < rounds; round += 1) {
-    const set = await servers.proxy.setFault({
-      fault,
-      buckets: [bucket],
-      probability: 0.25,
-      seed: seed + round,
-      count: 8,
-    });
-    await cast.store();
-    struck += await set.clear();
-    while ((await probe(cast)) !== "went on") await cast.store();
-    await cast.current?.close();
+  try {
+    let struck = 0;
+    for (let round = 0; round < rounds; round += 1) {
+      const set = await servers.proxy.setFault({
+        fault,
+        buckets: [bucket],
+        probability: 0.25,
+        seed: seed + round,
+        count: 8,
+      });
+      await cast.store();
+      struck += await set.clear();
+      while ((await probe(cast)) !== "went on") await cast.store();
+      await cast.current?.close();
+    }
+    await checkLog(servers, bucket, cast);
+    return struck;
+  } finally {
+    cast.end();
   }
-  await checkLog(servers, bucket, cast);
-  return struck;
 }
 
 describe.skipIf(!minioAvailable)("Opening on MinIO ends in time, with everything there, in spite of", () => {
