@@ -5,6 +5,7 @@
 
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { InternalError } from "../errors.ts";
 import { nativeFunctions } from "./native-functions.ts";
 import { FutureReleaser } from "./native-futures.ts";
 import { noteCallback, wakingPoll } from "./native-wakeups.ts";
@@ -28,8 +29,24 @@ const futurePrefix = "ffi_slatedb_uniffi_rust_future_";
 /** The bindings whose library keeps futures that were freed; for another one, releasing them a second time might be once too often. */
 const keepingFutures = ["0.12.1"];
 
-/** Wrapping the same koffi a second time would free what was freed. */
-const wrappedMark = Symbol.for("strata.wrapped");
+/** Where koffi keeps what is known of its wrapping: a second copy of Strata must not wrap it again, or what was freed would be freed again. */
+const wrappingKey = Symbol.for("strata.wrapping");
+
+interface Wrapping {
+  /** Whether a binding has declared its polls since. */
+  polls: boolean;
+}
+
+let wrapping: Wrapping | undefined;
+
+/**
+ * To be called before anything of the engine is used. Throws `internal` where the engine would wake calls by the binding's own
+ * callback: the binding was loaded before Strata, or is another one.
+ */
+export function assertWrapped(): void {
+  if (wrapping?.polls) return;
+  throw new InternalError("The engine's binding was loaded before Strata, or is not the one that Strata was made for");
+}
 
 /** `undefined` where the library frees what it is told to free, or is not known to keep it. */
 function futureReleaser(binding: string): FutureReleaser | undefined {
@@ -42,8 +59,11 @@ function futureReleaser(binding: string): FutureReleaser | undefined {
 }
 
 function wrap(koffi: Koffi, releaser: FutureReleaser | undefined): void {
-  if (Reflect.has(koffi, wrappedMark)) return;
-  Reflect.set(koffi, wrappedMark, true);
+  const before: Wrapping | undefined = Reflect.get(koffi, wrappingKey);
+  const own = before ?? { polls: false };
+  wrapping = own;
+  if (before !== undefined) return;
+  Reflect.set(koffi, wrappingKey, own);
   const { load, register } = koffi;
   koffi.register = (callback, ...type) => {
     const pointer = register(callback, ...type);
@@ -58,7 +78,10 @@ function wrap(koffi: Koffi, releaser: FutureReleaser | undefined): void {
       const declare: Declare = (wanted) => library.func(name, result, wanted);
       // Some declarations have another form.
       const isFuture = typeof name === "string" && name.startsWith(futurePrefix);
-      if (isFuture && name.startsWith("poll_", futurePrefix.length)) return wakingPoll(declare, parameters);
+      if (isFuture && name.startsWith("poll_", futurePrefix.length)) {
+        own.polls = true;
+        return wakingPoll(declare, parameters);
+      }
       if (isFuture && name.startsWith("free_", futurePrefix.length) && releaser !== undefined)
         return releaser.releasing(declare(parameters));
       return declare(parameters);

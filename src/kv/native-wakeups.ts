@@ -16,7 +16,6 @@ type Continuation = (call: bigint, poll: number) => unknown;
 
 /** What stands behind the pointers that koffi has made; the binding makes one for all its calls. */
 const registered = new WeakMap<object, unknown>();
-let wrapped = false;
 let continueCall: Continuation | undefined;
 /** One for ever: what the engine still has under way may call it at any time. */
 let wakeup: JSCallback | undefined;
@@ -44,15 +43,9 @@ function makeWakeup(): JSCallback {
 export function wakingPoll(declare: Declare, parameters: readonly unknown[]): NativeFunction {
   const [future, , call] = parameters;
   const poll = declare([future, "uintptr_t", call]);
-  wrapped = true;
   return (handle, continuation, callHandle) => {
     continueCall ??= continuationBehind(continuation);
     wakeup ??= makeWakeup();
     return poll(handle, wakeup.ptr, callHandle);
   };
-}
-
-/** To be called before anything of the engine is used. Throws `internal` where the binding would hand over its own callback. */
-export function assertWakeups(): void {
-  if (!wrapped) throw new InternalError("The engine's binding is not the one that Strata was made for");
 }

@@ -9,6 +9,7 @@ import { prepareFolder } from "./folder.ts";
 import { type FolderOpener, holdOpen } from "./folder-openers.ts";
 import type { KeyValueStore } from "./kv.ts";
 import { openWithin } from "./late-opens.ts";
+import { assertWrapped } from "./native-declarations.ts";
 import type { S3Options, StoreLocation } from "./object-store.ts";
 import { RequestMeter, readMergeState } from "./object-store-stats.ts";
 import { openObjects } from "./objects.ts";
@@ -93,6 +94,7 @@ interface OpenedDatabase {
  * `storage-corrupt` where an object of the database is damaged or gone, and then has written nothing to it.
  */
 export async function openSlateKv(options: SlateKvOptions): Promise<KeyValueStore> {
+  assertWrapped();
   const { reuseConnections = true } = options.s3;
   const tuning: SlateTuning = {
     ...tuningFor(options.location, options.profile),

@@ -2,7 +2,6 @@
 
 import type { S3Access } from "./bucket-access.ts";
 import { withNativeEnvironment } from "./native-environment.ts";
-import { assertWakeups } from "./native-wakeups.ts";
 import { databaseFolder, type StoreLocation } from "./object-store.ts";
 import { NativeObjectStore } from "./slatedb-binding.ts";
 
@@ -18,7 +17,6 @@ export interface NativePlace {
 const releaseNothing = async (): Promise<void> => {};
 
 export function memoryPlace(): NativePlace {
-  assertWakeups();
   return {
     store: NativeObjectStore.resolve("memory:///"),
     path: databaseFolder,
@@ -28,7 +26,6 @@ export function memoryPlace(): NativePlace {
 }
 
 export function folderPlace(location: StoreLocation & { kind: "folder" }): NativePlace {
-  assertWakeups();
   const folder = location.directory.split("/").map(encodeURIComponent).join("/");
   return {
     store: NativeObjectStore.resolve(`file://${folder}`),
@@ -44,7 +41,6 @@ export function bucketPlace(
   { environment, release }: S3Access,
   reuseConnections: boolean,
 ): NativePlace {
-  assertWakeups();
   const variables = { ...environment, AWS_POOL_MAX_IDLE_PER_HOST: reuseConnections ? undefined : "0" };
   // Not `resolve`, which takes any variable of the environment (TOKEN, REGION) for a setting of S3. And no env file.
   const store = withNativeEnvironment(variables, () => NativeObjectStore.from_env("/dev/null"));

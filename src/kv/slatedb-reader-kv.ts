@@ -12,6 +12,7 @@ import { assertUndamaged, assertUndamagedFolder } from "./damage-check.ts";
 import { findFolder } from "./folder.ts";
 import type { KeyValueReader, KvCursor, KvRange, KvReader, KvReaderStats, KvReaderStatus, ScanPurpose } from "./kv.ts";
 import { MovingCursor } from "./moving-cursor.ts";
+import { assertWrapped } from "./native-declarations.ts";
 import type { S3Options, StoreLocation } from "./object-store.ts";
 import type { ObjectAccess } from "./objects.ts";
 import { SignOfLife } from "./sign-of-life.ts";
@@ -296,6 +297,7 @@ function lostError(cause?: unknown): StorageUnavailableError {
  * Throws `storage-corrupt` where an object of the database is damaged or gone.
  */
 export async function openSlateReaderKv(options: SlateReaderOptions): Promise<KeyValueReader> {
+  assertWrapped();
   const { reuseConnections = true } = options.s3;
   const tuning: SlateReaderTuning = { ...readerTuning, reuseConnections, ...options.tuning };
   return new SlateReaderKv(options, tuning, await openHandle(options, tuning));
