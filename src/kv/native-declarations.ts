@@ -5,7 +5,7 @@
 
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { InternalError } from "../errors.ts";
+import { InternalError, InvalidArgumentError } from "../errors.ts";
 import { nativeFunctions } from "./native-functions.ts";
 import { FutureReleaser } from "./native-futures.ts";
 import { noteCallback, wakingPoll } from "./native-wakeups.ts";
@@ -26,6 +26,8 @@ interface Koffi {
 
 const libraryName = "slatedb_uniffi";
 const futurePrefix = "ffi_slatedb_uniffi_rust_future_";
+/** What tells the library, for the whole process, which callbacks to use from then on. */
+const vtablePrefix = "uniffi_slatedb_uniffi_fn_init_callback_vtable_";
 /** The bindings whose library keeps futures that were freed; for another one, releasing them a second time might be once too often. */
 const keepingFutures = ["0.12.1"];
 
@@ -40,12 +42,20 @@ interface Wrapping {
 let wrapping: Wrapping | undefined;
 
 /**
- * To be called before anything of the engine is used. Throws `internal` where the engine would wake calls by the binding's own
- * callback: the binding was loaded before Strata, or is another one.
+ * To be called before anything of the engine is used. Throws `invalid-argument` in a Worker: the library has one set of callbacks for
+ * the process, those of the thread that told it last. Throws `internal` where the engine would wake calls by the binding's own callback.
  */
 export function assertWrapped(): void {
+  if (!Bun.isMainThread) {
+    throw new InvalidArgumentError(
+      "options.url",
+      "is of a store that only a process's main thread can open, not a Worker",
+    );
+  }
   if (wrapping?.polls) return;
-  throw new InternalError("The engine's binding was loaded before Strata, or is not the one that Strata was made for");
+  throw new InternalError(
+    "The engine's binding was loaded before Strata (import Strata first), or is not the one that Strata was made for",
+  );
 }
 
 /** `undefined` where the library frees what it is told to free, or is not known to keep it. */
@@ -77,7 +87,10 @@ function wrap(koffi: Koffi, releaser: FutureReleaser | undefined): void {
     const func: KoffiLibrary["func"] = (name, result, parameters) => {
       const declare: Declare = (wanted) => library.func(name, result, wanted);
       // Some declarations have another form.
-      const isFuture = typeof name === "string" && name.startsWith(futurePrefix);
+      if (typeof name !== "string") return declare(parameters);
+      // A Worker would have the main thread's callbacks replaced by its own, which end with it.
+      if (name.startsWith(vtablePrefix) && !Bun.isMainThread) return () => undefined;
+      const isFuture = name.startsWith(futurePrefix);
       if (isFuture && name.startsWith("poll_", futurePrefix.length)) {
         own.polls = true;
         return wakingPoll(declare, parameters);

@@ -35,13 +35,27 @@ export function folderPlace(location: StoreLocation & { kind: "folder" }): Nativ
   };
 }
 
+/**
+ * Few, and not for long: where a path dies without a word, as in a router that forgets, each connection kept is found dead by a request's
+ * time-out, one after another. Two of these are less than a commit waits for.
+ */
+const idleConnectionsMax = 2;
+const idleConnectionSeconds = 3;
+
+function poolVariables(reuseConnections: boolean): Readonly<Record<string, string | undefined>> {
+  return {
+    AWS_POOL_MAX_IDLE_PER_HOST: String(reuseConnections ? idleConnectionsMax : 0),
+    AWS_POOL_IDLE_TIMEOUT: `${idleConnectionSeconds}s`,
+  };
+}
+
 /** `reuseConnections`: see the tuning of that name. */
 export function bucketPlace(
   location: StoreLocation & { kind: "s3" },
   { environment, release }: S3Access,
   reuseConnections: boolean,
 ): NativePlace {
-  const variables = { ...environment, AWS_POOL_MAX_IDLE_PER_HOST: reuseConnections ? undefined : "0" };
+  const variables = { ...environment, ...poolVariables(reuseConnections) };
   // Not `resolve`, which takes any variable of the environment (TOKEN, REGION) for a setting of S3. And no env file.
   const store = withNativeEnvironment(variables, () => NativeObjectStore.from_env("/dev/null"));
   const path = location.prefix === "" ? databaseFolder : `${location.prefix}/${databaseFolder}`;

@@ -146,8 +146,8 @@ export class SlateReads {
   }
 
   /**
-   * What the engine answers from memory settles without the event loop turning: a long scan would stop timers, requests
-   * and our own deadlines for its whole length.
+   * What a cache of ours answers settles without the event loop turning, and what the engine answers from memory hardly lets it get
+   * to timers, requests and our own deadlines: a long scan would hold them up for its whole length.
    */
   breathe(): Promise<void> | undefined {
     const nowMs = this.#clock.monotonic();
