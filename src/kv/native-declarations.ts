@@ -1,10 +1,11 @@
 /**
- * Changes functions of the engine's library as the binding declares them, where the binding itself leaves no choice. To be imported
- * before the binding; nothing else that koffi loads is touched.
+ * Loads the engine's binding, and changes functions of the library as it declares them, where it leaves no choice itself. Nothing else
+ * that koffi loads is touched.
  */
 
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
 import { InternalError, InvalidArgumentError } from "../errors.ts";
 import { nativeFunctions } from "./native-functions.ts";
 import { FutureReleaser } from "./native-futures.ts";
@@ -103,10 +104,14 @@ function wrap(koffi: Koffi, releaser: FutureReleaser | undefined): void {
   };
 }
 
-try {
-  const binding = import.meta.resolve("@slatedb/uniffi");
+/**
+ * The binding, once what it will load is wrapped. Not by an `import`: a bundle that leaves the binding out has those run before
+ * everything else.
+ */
+export function loadBinding(): unknown {
+  const url = import.meta.resolve("@slatedb/uniffi");
+  const require = createRequire(url);
   // The very koffi that the binding will import.
-  wrap(createRequire(binding)("koffi"), futureReleaser(binding));
-} catch {
-  // Another binding, which has no koffi: it will not be found wrapped.
+  wrap(require("koffi"), futureReleaser(url));
+  return require(fileURLToPath(url));
 }

@@ -3,32 +3,39 @@
  * waits, retries or judges. A new version of the binding shows here first.
  */
 
-import "./native-declarations.ts";
-
-import {
-  type Db,
+import type {
+  Db,
   DbBuilder,
-  type DbReader,
-  type DbSnapshot,
-  type DefaultMetricsRecorder,
-  type ReadOptions,
-  type ScanOptions,
+  DbIterator,
+  DbReader,
+  DbReaderBuilder,
+  DbSnapshot,
+  DefaultMetricsRecorder,
+  ObjectStore,
+  ReadOptions,
+  ScanOptions,
   Settings,
+  WriteBatch,
 } from "@slatedb/uniffi";
 import { InternalError } from "../errors.ts";
 import type { ScanPurpose } from "./kv.ts";
+import { loadBinding } from "./native-declarations.ts";
 import { sameSetting } from "./slatedb-settings.ts";
 
-export {
-  type Db as NativeDatabase,
-  type DbIterator as NativeIterator,
-  type DbReader as NativeReader,
-  DbReaderBuilder as NativeReaderBuilder,
-  type DbSnapshot as NativeSnapshot,
-  DefaultMetricsRecorder as NativeMetrics,
-  ObjectStore as NativeObjectStore,
-  WriteBatch as NativeBatch,
-} from "@slatedb/uniffi";
+const binding = loadBinding() as typeof import("@slatedb/uniffi");
+
+export type NativeDatabase = Db;
+export type NativeIterator = DbIterator;
+export type NativeReader = DbReader;
+export type NativeSnapshot = DbSnapshot;
+export type NativeReaderBuilder = DbReaderBuilder;
+export const NativeReaderBuilder: typeof DbReaderBuilder = binding.DbReaderBuilder;
+export type NativeMetrics = DefaultMetricsRecorder;
+export const NativeMetrics: typeof DefaultMetricsRecorder = binding.DefaultMetricsRecorder;
+export type NativeObjectStore = ObjectStore;
+export const NativeObjectStore: typeof ObjectStore = binding.ObjectStore;
+export type NativeBatch = WriteBatch;
+export const NativeBatch: typeof WriteBatch = binding.WriteBatch;
 
 /** Whatever rows can be read from. */
 export type NativeSource = Pick<Db | DbReader | DbSnapshot, "get_with_options" | "scan_with_options">;
@@ -64,7 +71,7 @@ function settingAt(settings: unknown, path: string): unknown {
 
 /** The default settings with `wanted` put over them, by dotted path; throws where the engine did not take one. */
 export function nativeSettings(wanted: Readonly<Record<string, unknown>>): Settings {
-  const settings = Settings.default();
+  const settings = binding.Settings.default();
   const before: unknown = JSON.parse(settings.to_json_string());
   for (const [path, value] of Object.entries(wanted)) settings.set(path, JSON.stringify(value));
   const after: unknown = JSON.parse(settings.to_json_string());
@@ -88,7 +95,7 @@ export function databaseBuilder(
   metrics: DefaultMetricsRecorder,
   engineCache: boolean,
 ): DbBuilder {
-  const builder = new DbBuilder(path, store);
+  const builder = new binding.DbBuilder(path, store);
   builder.with_settings(nativeSettings(settings));
   // The engine asks it for counters while it is built, and counts in native code from then on.
   builder.with_metrics_recorder(metrics);

@@ -5,7 +5,7 @@
 
 import { afterEach, beforeEach, expect, setDefaultTimeout, spyOn, test } from "bun:test";
 // Before the binding, as everywhere.
-import "../../src/kv/native-declarations.ts";
+import "../../src/kv/slatedb-binding.ts";
 import { Db, DbIterator, DbSnapshot } from "@slatedb/uniffi";
 import type { KeyValueStore } from "../../src/kv/kv.ts";
 import { type S3StandIn, startS3StandIn } from "./s3-stand-in.ts";
