@@ -2,9 +2,9 @@
  * How the engine's threads wake a call of ours: by a callback of Bun's that leaves a message and returns.
  *
  * The binding gives them a callback of koffi's instead. Called by another thread, that one asks Node-API for its data and waits until
- * this thread has run it, and both do harm. Asking sets aside what this thread is throwing at that moment, because under Bun (1.4.5)
- * each call of Node-API does, on whatever thread: exceptions are lost, thrown twice or unhandled, calls are answered with nothing, the
- * process dies. Waiting with the lock of the engine's connection pool in hand freezes the process where this thread wants that lock.
+ * this thread has run it, and both do harm. Asking (`napi_get_instance_data`, Bun 1.4.5) sets aside and puts back what this thread is
+ * throwing at that moment: exceptions are lost, thrown twice or unhandled, calls are answered with nothing, the process dies.
+ * Waiting with the lock of the engine's connection pool in hand freezes the process where this thread wants that lock.
  */
 
 import { FFIType, JSCallback } from "bun:ffi";
