@@ -215,15 +215,15 @@ export class CachingKv implements KeyValueStore {
   }
 
   async write(operations: readonly KvOperation[]): Promise<void> {
-    this.#cache.writeBegins(operations);
+    const write = this.#cache.writeBegins(operations);
     try {
       await this.#kv.write(operations);
     } catch (error) {
       // Of any other write nobody knows what it did, and none follows it.
-      if (error instanceof EventStoreError && error.outcome === "not-applied") this.#cache.writeEnds();
+      if (error instanceof EventStoreError && error.outcome === "not-applied") this.#cache.writeEnds(write);
       throw error;
     }
-    this.#cache.writeEnds();
+    this.#cache.writeEnds(write);
   }
 
   async get(key: Uint8Array): Promise<Uint8Array | undefined> {

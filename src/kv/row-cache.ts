@@ -98,7 +98,8 @@ export class RowCache {
   readonly #fills = new Set<Fill>();
   #writes: RememberedWrite[] = [];
   #begun = 0;
-  #ended = 0;
+  /** The numbers of writes under way, in their order, and of those of which nobody knows how they ended. */
+  readonly #underWay = new Set<number>();
 
   /** At most so many bytes: one half for single rows, one for runs. */
   constructor(bytesMax: number) {
@@ -128,7 +129,8 @@ export class RowCache {
 
   /** To be called before the storage is asked; to be ended in any case. */
   beginFill(): Fill {
-    const fill = { after: this.#ended };
+    const [oldest = this.#begun + 1] = this.#underWay;
+    const fill = { after: oldest - 1 };
     this.#fills.add(fill);
     return fill;
   }
@@ -163,9 +165,22 @@ export class RowCache {
     if (this.#runsBytes > this.#halfMax) this.#evictRuns();
   }
 
-  /** Forgets what is about to change. The next write begins after this one has ended, or never where its fate is unknown. */
-  writeBegins(operations: readonly KvOperation[]): void {
+  /** Forgets what is about to change. Answers with the write's number, for `writeEnds`: never, where nobody knows what it did. */
+  writeBegins(operations: readonly KvOperation[]): number {
     this.#begun += 1;
+    this.#underWay.add(this.#begun);
+    this.#forgetChanged(operations);
+    return this.#begun;
+  }
+
+  writeEnds(write: number): void {
+    this.#underWay.delete(write);
+    // What began before saw neither less nor more than this: only reads under way have to know what it wrote.
+    if (this.#fills.size === 0) this.#writes = this.#writes.filter(({ number }) => this.#underWay.has(number));
+    else for (const remembered of this.#writes) keysOf(remembered);
+  }
+
+  #forgetChanged(operations: readonly KvOperation[]): void {
     this.#writes.push({ number: this.#begun, operations, keys: undefined });
     if (this.#writes.length > writesRememberedMax) this.#writes.shift();
     if (this.#rows.size === 0 && this.#runs.size === 0) return;
@@ -175,13 +190,6 @@ export class RowCache {
       const run = this.#runBefore(name);
       if (run !== undefined && run.coveredTo > name) this.#forgetRun(run);
     }
-  }
-
-  writeEnds(): void {
-    this.#ended = this.#begun;
-    // What began before saw neither less nor more than this: only reads under way have to know what it wrote.
-    if (this.#fills.size === 0) this.#writes = [];
-    else for (const write of this.#writes) keysOf(write);
   }
 
   /** Whether a key in the span may have been written since the read began. */

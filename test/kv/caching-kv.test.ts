@@ -303,6 +303,18 @@ describe("The cache of rows", () => {
     expect(cache.bytes).toBe(0);
   });
 
+  test("keeps nothing that was read beside a write, though another one has ended", () => {
+    const cache = new RowCache(bytesMax);
+    const first = cache.writeBegins([put("ka", "2")]);
+    const second = cache.writeBegins([put("kb", "2")]);
+    cache.writeEnds(first);
+    const fill = cache.beginFill();
+    cache.writeEnds(second);
+    cache.keepRow("kb", bytes("1"), fill);
+    cache.keepRow("kc", bytes("1"), fill);
+    expect([cache.row("kb"), cache.row("kc")]).toEqual([undefined, bytes("1")]);
+  });
+
   test("counts nothing for what it has forgotten", () => {
     const cache = new RowCache(bytesMax);
     const fill = cache.beginFill();
@@ -310,8 +322,7 @@ describe("The cache of rows", () => {
     cache.keepRow("ka", bytes("1"), fill);
     cache.keepRun({ start: "k", rows, coveredTo: "l" }, fill);
     cache.keepRun({ start: "j", rows: [], coveredTo: "kaa" }, fill);
-    cache.writeBegins([put("ka", "2"), put("j", "2"), put("kb", "2")]);
-    cache.writeEnds();
+    cache.writeEnds(cache.writeBegins([put("ka", "2"), put("j", "2"), put("kb", "2")]));
     expect(cache.bytes).toBe(0);
     expect(toBinary(Uint8Array.of(0xff, 0))).toBe("\u00ff\0");
   });
